@@ -20,15 +20,16 @@ public struct IPAddress: Hashable, Sendable {
         family = .v4
     }
 
+    private init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+        family = .v6
+    }
+
     /// The two halves are in host byte order: `::1` is `(0, 1)`. A mapped IPv4 address becomes IPv4.
     public init(v6High high: UInt64, low: UInt64) {
-        if high == 0 && low >> 32 == 0xffff {
-            self.init(v4: UInt32(truncatingIfNeeded: low))
-        } else {
-            self.high = high
-            self.low = low
-            family = .v6
-        }
+        let mapped = high == 0 && low >> 32 == 0xffff
+        self = mapped ? IPAddress(v4: UInt32(truncatingIfNeeded: low)) : IPAddress(high: high, low: low)
     }
 
     /// The 4 or 16 bytes of an address in network byte order; `nil` for any other count.
