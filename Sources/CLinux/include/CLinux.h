@@ -1,0 +1,76 @@
+// The kernel calls that Swift's Glibc module cannot see (it is built without _GNU_SOURCE), as functions that return
+// a result or a negated errno: errno itself may be overwritten before Swift gets to read it. Only the .c files define
+// _GNU_SOURCE: a header that does would disagree with the Glibc module about the types they share.
+#ifndef CULVERT_CLINUX_H
+#define CULVERT_CLINUX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/types.h>
+
+// Descriptors
+
+int clinux_open(const char *path, int flags, unsigned mode);
+int clinux_duplicate(int fd);
+
+// Retried by nobody: on Linux the descriptor is gone even after EINTR.
+void clinux_close(int fd);
+
+// Namespaces
+
+int clinux_setns_network(int fd);
+int clinux_unshare_network(void);
+
+// NS_GET_NSTYPE: 0 when `fd` is a network namespace, -EINVAL when it is anything else.
+int clinux_check_network_namespace(int fd);
+
+// Event loop
+
+int clinux_epoll_create(void);
+int clinux_eventfd(void);
+int clinux_epoll_add(int epoll, int fd, uint32_t events, void *context);
+int clinux_epoll_delete(int epoll, int fd);
+int clinux_epoll_wait(int epoll, struct epoll_event *events, int capacity, int milliseconds);
+void *clinux_event_context(const struct epoll_event *event);
+void clinux_eventfd_signal(int fd);
+void clinux_eventfd_drain(int fd);
+
+// Sockets
+
+// Always non-blocking and close-on-exec.
+int clinux_socket(int domain, int type, int protocol);
+int clinux_accept(int listener);
+int clinux_set_option(int fd, int level, int name, int value);
+
+// The value, which is never negative for the options asked here, or a negated errno.
+int clinux_option(int fd, int level, int name);
+int clinux_listen(int fd, int backlog);
+int clinux_shutdown_write(int fd);
+ssize_t clinux_receive(int fd, void *bytes, size_t count);
+ssize_t clinux_send(int fd, const void *bytes, size_t count);
+
+// SO_LINGER of zero seconds: close() sends RST and leaves nothing behind.
+int clinux_abort_on_close(int fd);
+
+// An IP endpoint in the form Swift builds easily.
+struct clinux_endpoint {
+    bool v6;
+    uint8_t address[16];  // network byte order; IPv4 uses the first 4 bytes
+    uint16_t port;        // host byte order
+};
+int clinux_bind(int fd, const struct clinux_endpoint *endpoint);
+int clinux_connect(int fd, const struct clinux_endpoint *endpoint);
+int clinux_local_endpoint(int fd, struct clinux_endpoint *endpoint);
+int clinux_peer_endpoint(int fd, struct clinux_endpoint *endpoint);
+// SO_ORIGINAL_DST of conntrack, IPv4 first.
+int clinux_original_destination(int fd, struct clinux_endpoint *endpoint);
+int clinux_keep_alive(int fd, int idle, int interval, int count);
+// IP_LOCAL_PORT_RANGE, Linux 6.3.
+int clinux_local_port_range(int fd, uint16_t low, uint16_t high);
+// IP_TRANSPARENT, IP_FREEBIND and IP_BIND_ADDRESS_NO_PORT, with their IPv6 counterparts on an IPv6 socket.
+int clinux_transparent(int fd, bool v6);
+int clinux_free_bind(int fd, bool v6);
+
+#endif
