@@ -73,4 +73,31 @@ int clinux_local_port_range(int fd, uint16_t low, uint16_t high);
 int clinux_transparent(int fd, bool v6);
 int clinux_free_bind(int fd, bool v6);
 
+// Threads
+
+// The first 15 bytes count; shown by ps and debuggers.
+void clinux_name_thread(const char *name);
+
+// Packets between processes (unix(7), SOCK_SEQPACKET)
+
+// Makes the socket's file with `mode`, at no moment with more. -ENAMETOOLONG beyond 107 bytes.
+int clinux_unix_bind(int fd, const char *path, unsigned mode);
+int clinux_unix_connect(int fd, const char *path);
+// One packet, with `descriptor` unless it is negative.
+ssize_t clinux_send_packet(int fd, const void *bytes, size_t count, int descriptor);
+// One packet; `*descriptor` is the one that came with it, or -1. 0 is the end. -EMSGSIZE for a packet longer than
+// `capacity` and -EPROTO for one with more than one descriptor: what came with those is closed.
+ssize_t clinux_receive_packet(int fd, void *bytes, size_t capacity, int *descriptor);
+
+struct clinux_credentials {
+    int32_t pid;
+    uint32_t uid;
+    uint32_t gid;
+};
+int clinux_peer_credentials(int fd, struct clinux_credentials *credentials);
+
+// Waits until `fd` has one of `events` (poll(2)) or `wake` is readable: 0 at the timeout, else a bit set of 1 for `fd` and
+// 2 for `wake`. A negative timeout waits for ever.
+int clinux_poll(int fd, short events, int wake, int milliseconds);
+
 #endif
