@@ -21,9 +21,27 @@ let crypto = product("Crypto", "swift-crypto")
 let logging = product("Logging", "swift-log")
 let lifecycle = product("ServiceLifecycle", "swift-service-lifecycle")
 
+let grpc: [Target.Dependency] = [
+    product("GRPCCore", "grpc-swift-2"),
+    product("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
+    product("GRPCProtobuf", "grpc-swift-protobuf"),
+    product("SwiftProtobuf", "swift-protobuf"),
+]
+
+/// A module of ours, its tests beside it. Targets that tests import, too, are named in `tests`.
+func module(_ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = [], exclude: [String] = [])
+    -> [Target]
+{
+    [
+        .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings),
+        .testTarget(name: name + "Tests", dependencies: [.target(name: name)] + dependencies + tests, swiftSettings: settings),
+    ]
+}
+
 let package = Package(
     name: "culvert",
     platforms: [.macOS(.v15)],
+    products: [.executable(name: "culvert", targets: ["culvert"])],
     dependencies: [
         // X.509: certificates, signing requests, chain verification.
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
@@ -48,7 +66,69 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     ],
     targets: [
-        .target(name: "IPAddressing", swiftSettings: settings),
-        .testTarget(name: "IPAddressingTests", dependencies: ["IPAddressing"], swiftSettings: settings),
-    ]
+        // Libraries of the system.
+        [
+            .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+            .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+            .target(name: "CLinux"),
+        ],
+        // Vocabulary.
+        module("IPAddressing", []),
+        module("SPIFFE", [x509, asn1, crypto]),
+        module(
+            "MeshState", ["SPIFFE", "IPAddressing", product("HashTreeCollections", "swift-collections")]
+        ),
+        // Engines: what needs neither sockets nor the cluster, and what only touches the kernel.
+        module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"]),
+        module("LinuxNetworking", ["CLinux", "IPAddressing"], tests: ["NamespaceKit"]),
+        module("Redirection", ["LinuxNetworking", "IPAddressing"], tests: ["NamespaceKit"]),
+        module("Authority", ["SPIFFE", x509, asn1, crypto, product("GRDB", "GRDB.swift"), logging]),
+        module("WorkloadIdentity", ["SPIFFE", x509, asn1, crypto, logging]),
+        module("MeshFile", ["SPIFFE", "IPAddressing", product("Yams", "Yams")]),
+        module("Observability", [product("Hummingbird", "hummingbird"), logging]),
+        // Protocols, and the two halves of a node.
+        module(
+            "MeshAPI",
+            [
+                "SPIFFE", "MeshState", "IPAddressing", "LinuxNetworking", x509, asn1, crypto, logging,
+                product("NIOCore", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
+            ] + grpc,
+            exclude: ["Proto"]
+        ),
+        module(
+            "Dataplane", ["SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "IPAddressing"],
+            tests: ["NamespaceKit", x509, asn1, crypto]
+        ),
+        module(
+            "NodeAgent",
+            [
+                "SPIFFE", "MeshState", "MeshAPI", "MeshFile", "Redirection", "LinuxNetworking", "IPAddressing", lifecycle,
+                logging,
+            ],
+            tests: ["NamespaceKit"]
+        ),
+        // Composition.
+        [
+            .executableTarget(
+                name: "culvert",
+                dependencies: [
+                    "IPAddressing", "SPIFFE", "MeshState", "LinuxNetworking", "Redirection", "Authority",
+                    "WorkloadIdentity", "MeshFile", "Observability", "MeshAPI", "Dataplane", "NodeAgent", x509, asn1,
+                    crypto, logging, lifecycle, product("ArgumentParser", "swift-argument-parser"),
+                    product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"),
+                ] + grpc,
+                swiftSettings: settings
+            ),
+            .target(
+                name: "NamespaceKit", dependencies: ["LinuxNetworking", "IPAddressing"], path: "Tests/NamespaceKit",
+                swiftSettings: settings
+            ),
+            .testTarget(name: "PackageGraphTests", swiftSettings: settings),
+            .testTarget(name: "CommandTests", dependencies: ["culvert"], swiftSettings: settings),
+            .testTarget(
+                name: "DemoTests", dependencies: ["culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "NamespaceKit"],
+                swiftSettings: settings
+            ),
+        ],
+    ].flatMap(\.self)
 )

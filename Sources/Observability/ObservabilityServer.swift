@@ -1,0 +1,43 @@
+public import Hummingbird
+public import Logging
+
+/// The HTTP endpoints of a role: `GET /healthz/ready` (15021) and `GET /metrics` (15020).
+public enum ObservabilityServer {
+    /// 200 `ready`, or 503 with every condition that is still open and why.
+    public static func readiness(
+        _ readiness: Readiness, host: String, port: Int, logger: Logger
+    ) -> some ApplicationProtocol {
+        let router = Router()
+        router.get("/healthz/ready") { _, _ in
+            guard let reason = readiness.notReadyBecause else { return text(.ok, "ready\n") }
+            return text(.serviceUnavailable, "not ready: \(reason)\n")
+        }
+        return application(router, host: host, port: port, logger: logger)
+    }
+
+    public static func metrics(_ counters: Counters, host: String, port: Int, logger: Logger) -> some ApplicationProtocol {
+        let router = Router()
+        router.get("/metrics") { _, _ in text(.ok, counters.text) }
+        return application(router, host: host, port: port, logger: logger)
+    }
+
+    private static func application(
+        _ router: Router<BasicRequestContext>, host: String, port: Int, logger: Logger
+    ) -> some ApplicationProtocol {
+        var logger = logger
+        logger.logLevel = max(logger.logLevel, .notice)
+        return Application(
+            router: router,
+            configuration: ApplicationConfiguration(address: .hostname(host, port: port)),
+            logger: logger
+        )
+    }
+
+    private static func text(_ status: HTTPResponse.Status, _ body: String) -> Response {
+        Response(
+            status: status,
+            headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
+            body: ResponseBody(byteBuffer: ByteBuffer(string: body))
+        )
+    }
+}
