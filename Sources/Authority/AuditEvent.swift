@@ -1,0 +1,17 @@
+public import FoundationEssentials
+
+/// What the authority did and refused to do: one event per signature, per denial and per administrative act.
+public enum AuditEvent: Sendable, Equatable {
+    case authorityActivated(AuthorityID, AuthorityRecord.Kind, notAfter: Date)
+    /// `clampedFrom` is the end that was wanted, where the issuer's own end came first.
+    case signed(IssuanceRecord, clampedFrom: Date?)
+    /// `caller` is a node's name or a network address.
+    case denied(Denial, caller: String, subject: String)
+    case tokenCreated(NodeName, expiresAt: Date)
+    case nodeAttested(NodeName, from: String)
+    /// The node claims a bundle that this authority has not published yet: its store is older than what the node has seen.
+    case acknowledgedFuture(NodeName, sequence: UInt64, current: UInt64)
+}
+
+/// Takes audit events; called outside all locks, from any thread. A function that must not block.
+public typealias AuditTrail = @Sendable (AuditEvent) -> Void

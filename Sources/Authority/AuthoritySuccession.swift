@@ -1,0 +1,153 @@
+internal import Crypto
+internal import FoundationEssentials
+internal import SPIFFE
+internal import X509
+
+/// Decides which authority signs, and makes the next one in time. Does no I/O: its outcome says what to store.
+///
+/// An intermediate is replaced when half of its life is over. Verifiers need nothing for that, since the root stays and the chain carries the
+/// intermediate; leaves of the old one are good until they expire. The old one's key is forgotten at once: it signs no more.
+struct AuthoritySuccession: Sendable {
+    /// How long expired intermediates are kept for the record.
+    static let memory: Duration = .seconds(24 * 3600)
+
+    let trustDomain: TrustDomain
+    let lifetimes: AuthorityLifetimes
+    let seal: KeySeal
+    let random: RandomBytes
+
+    struct Outcome: Sendable {
+        var authorities: [AuthorityRecord]
+        var sequence: UInt64
+        var signer: SigningAuthority
+        /// To be made durable before anything is signed; nil if nothing changes.
+        var change: AuthorityChange?
+        var activated: [AuthorityRecord]
+    }
+
+    func atStart(_ stored: StoredAuthorities, now: Date) throws(AuthorityError) -> Outcome {
+        guard !stored.records.isEmpty else { return try firstStart(now: now, sequence: stored.sequence) }
+        if let name = stored.trustDomain, name != trustDomain.name {
+            throw .otherTrustDomain(stored: name, wanted: trustDomain.name)
+        }
+        let root = try activeRoot(of: stored.records)
+        guard now < root.certificate.notValidAfter else { throw .rootExpired(root.certificate.notValidAfter) }
+        guard now >= root.certificate.notValidBefore else {
+            throw .clockBeforeRoot(now: now, notBefore: root.certificate.notValidBefore)
+        }
+        // Opened at every start, so that a wrong key file is found now and not when the intermediate runs out.
+        _ = try SigningAuthority(root, seal: seal)
+        if let outcome = try successor(of: stored.records, sequence: stored.sequence, now: now) { return outcome }
+        guard let active = stored.records.first(where: { $0.kind == .intermediate && $0.state == .active }) else {
+            throw .noRoot
+        }
+        return Outcome(
+            authorities: stored.records, sequence: stored.sequence, signer: try SigningAuthority(active, seal: seal),
+            activated: [])
+    }
+
+    /// The outcome of replacing the intermediate; nil if it is not time yet, or if a new one would not live longer.
+    func successor(
+        of records: [AuthorityRecord], sequence: UInt64, now: Date
+    ) throws(AuthorityError) -> Outcome? {
+        let active = records.first { $0.kind == .intermediate && $0.state == .active }
+        let root = try activeRoot(of: records)
+        if let active {
+            guard isDue(active.certificate, now: now) else { return nil }
+            // Close to the root's end a new intermediate gains nothing.
+            guard root.certificate.notValidAfter > active.certificate.notValidAfter else { return nil }
+        }
+        let signer = try intermediate(under: SigningAuthority(root, seal: seal), now: now)
+        let record = try signer.record(.intermediate, .active, createdAt: now.inWholeSeconds, seal: seal)
+        var changed: [AuthorityRecord] = [record]
+        var kept: [AuthorityRecord] = []
+        var removed: [AuthorityID] = []
+        let forgotten = now.advanced(by: .zero - Self.memory)
+        for var old in records {
+            if old.kind == .intermediate, old.certificate.notValidAfter < forgotten {
+                removed.append(old.id)
+                continue
+            }
+            if old.id == active?.id {
+                old.state = .old
+                old.sealedKey = nil
+                changed.append(old)
+            }
+            kept.append(old)
+        }
+        return Outcome(
+            authorities: kept + [record],
+            sequence: sequence,
+            signer: signer,
+            change: AuthorityChange(
+                trustDomain: trustDomain.name, upserts: changed, removals: removed, expectedSequence: sequence,
+                newSequence: sequence),
+            activated: [record]
+        )
+    }
+
+    /// Past the middle of its life, or of the life that the configuration asks for now.
+    private func isDue(_ certificate: Certificate, now: Date) -> Bool {
+        let life = certificate.notValidAfter.timeIntervalSince(certificate.notValidBefore)
+        let half = certificate.notValidAfter.addingTimeInterval(-life / 2)
+        return now >= half || certificate.notValidAfter < now.advanced(by: lifetimes.leaf)
+    }
+
+    private func firstStart(now: Date, sequence: UInt64) throws(AuthorityError) -> Outcome {
+        let root = try newRoot(now: now)
+        let signer = try intermediate(under: root, now: now)
+        let createdAt = now.inWholeSeconds
+        let records = [
+            try root.record(.root, .active, createdAt: createdAt, seal: seal),
+            try signer.record(.intermediate, .active, createdAt: createdAt, seal: seal),
+        ]
+        return Outcome(
+            authorities: records,
+            sequence: sequence + 1,
+            signer: signer,
+            change: AuthorityChange(
+                trustDomain: trustDomain.name, upserts: records, expectedSequence: sequence, newSequence: sequence + 1),
+            activated: records
+        )
+    }
+
+    private func activeRoot(of records: [AuthorityRecord]) throws(AuthorityError) -> AuthorityRecord {
+        guard let root = records.first(where: { $0.kind == .root && $0.state == .active }) else { throw .noRoot }
+        return root
+    }
+
+    private func newRoot(now: Date) throws(AuthorityError) -> SigningAuthority {
+        let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
+        let certificate: Certificate
+        do {
+            certificate = try CertificateProfile.root(
+                key: key,
+                trustDomain: trustDomain,
+                serial: CertificateProfile.serialNumber(random),
+                validity: .init(now: now, lifetime: lifetimes.root, issuerNotAfter: nil)
+            )
+        } catch {
+            throw .signing("\(error)")
+        }
+        try CertificateInspection.checkAuthority(certificate, key: key.publicKey, issuer: certificate)
+        return try SigningAuthority(certificate: certificate, key: key)
+    }
+
+    private func intermediate(under root: SigningAuthority, now: Date) throws(AuthorityError) -> SigningAuthority {
+        let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
+        let certificate: Certificate
+        do {
+            certificate = try CertificateProfile.intermediate(
+                key: key.publicKey,
+                trustDomain: trustDomain,
+                serial: CertificateProfile.serialNumber(random),
+                validity: .init(now: now, lifetime: lifetimes.intermediate, issuerNotAfter: root.notAfter),
+                issuer: root
+            )
+        } catch {
+            throw .signing("\(error)")
+        }
+        try CertificateInspection.checkAuthority(certificate, key: key.publicKey, issuer: root.certificate)
+        return try SigningAuthority(certificate: certificate, key: key)
+    }
+}

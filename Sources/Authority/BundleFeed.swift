@@ -1,0 +1,54 @@
+public import SPIFFE
+internal import Synchronization
+
+/// The trust bundle now and whenever it changes, for any number of subscribers up to a bound.
+///
+/// A slow subscriber skips versions; it never delays another, and always gets the newest.
+public final class BundleFeed: Sendable {
+    private struct State {
+        var bundle: TrustBundle
+        var next: UInt64 = 0
+        var subscribers: [UInt64: AsyncStream<TrustBundle>.Continuation] = [:]
+    }
+
+    private let state: Mutex<State>
+    private let subscribersMax: Int
+
+    init(_ bundle: TrustBundle, subscribersMax: Int) {
+        state = Mutex(State(bundle: bundle))
+        self.subscribersMax = subscribersMax
+    }
+
+    public var current: TrustBundle { state.withLock { $0.bundle } }
+
+    /// Begins with the current bundle. Ends when the subscriber stops iterating.
+    public func updates() throws(Denial) -> AsyncStream<TrustBundle> {
+        let (stream, continuation) = AsyncStream.makeStream(of: TrustBundle.self, bufferingPolicy: .bufferingNewest(1))
+        let subscriber = state.withLock { state -> UInt64? in
+            guard state.subscribers.count < subscribersMax else { return nil }
+            state.next += 1
+            state.subscribers[state.next] = continuation
+            continuation.yield(state.bundle)
+            return state.next
+        }
+        guard let subscriber else { throw .rateLimited(retryAfter: .seconds(30)) }
+        continuation.onTermination = { [weak self] _ in
+            self?.state.withLock { _ = $0.subscribers.removeValue(forKey: subscriber) }
+        }
+        return stream
+    }
+
+    /// Under the lock, so that two publications reach every subscriber in their order; yielding never blocks.
+    func publish(_ bundle: TrustBundle) {
+        state.withLock { state in
+            state.bundle = bundle
+            for continuation in state.subscribers.values { continuation.yield(bundle) }
+        }
+    }
+
+    /// Ends every stream: the authority is going away.
+    public func finish() {
+        let subscribers = state.withLock { state in Array(state.subscribers.values) }
+        for continuation in subscribers { continuation.finish() }
+    }
+}

@@ -1,0 +1,114 @@
+public import FoundationEssentials
+public import SPIFFE
+internal import Synchronization
+
+extension CertificateAuthority {
+    /// A token with which `node` can attest once within `lifetime`. Its text exists only here: the store keeps a digest.
+    public func createJoinToken(
+        node: NodeName, lifetime: Duration = .seconds(600)
+    ) async throws(JoinTokenError) -> (token: JoinToken, expiresAt: Date) {
+        let most = configuration.limits.tokenLifetimeMax
+        guard lifetime >= .seconds(1), lifetime <= most else { throw .lifetime(lifetime, most: most) }
+        let now = clock()
+        let token = JoinToken(random: random)
+        let expiresAt = now.advanced(by: lifetime).inWholeSeconds
+        do {
+            try await store.add(
+                JoinTokenRecord(digest: token.digest, node: node, createdAt: now.inWholeSeconds, expiresAt: expiresAt))
+        } catch {
+            throw .store(error)
+        }
+        audit(.tokenCreated(node, expiresAt: expiresAt))
+        return (token, expiresAt)
+    }
+
+    /// Trades a join token for the node's first SVID. `source` is the caller's network address, for limits and the audit trail.
+    ///
+    /// Signs first and then uses the token up in the same transaction that records node and signature: of concurrent attempts one
+    /// wins, and a failure before that point leaves the token good.
+    public func attestNode(joinToken: String, csr: [UInt8], source: String) async throws(Denial) -> IssuedSVID {
+        do throws(Denial) {
+            let now = clock()
+            try state.withLock { state throws(Denial) in try state.attestation.take(from: source, at: now) }
+            guard let digest = JoinToken.digest(of: joinToken) else { throw .tokenUnknown }
+            let found = try await recorded { () async throws(StoreError) in
+                try await store.joinToken(digest: digest)
+            }
+            guard let token = found else { throw .tokenUnknown }
+            try token.check(at: now)
+            let node = token.node
+            if state.withLock({ $0.nodes[node]?.banned ?? false }) { throw .banned(node) }
+            let id = try nodeIdentity(node)
+            let svid = try sign(id, key: acceptedKey(of: csr), podUID: nil, node: node, now: now)
+            let record = NodeRecord(
+                name: node, id: id, attestedAt: now.inWholeSeconds, serial: svid.record.serial,
+                expiresAt: svid.record.notAfter)
+            let admission = NodeAdmission(tokenDigest: digest, node: record, issuance: svid.record)
+            let outcome = try await recorded { () async throws(StoreError) in try await store.admit(admission) }
+            guard outcome == .admitted else { throw .tokenUsed }
+            state.withLock { state in
+                var record = record
+                record.acknowledgement = state.nodes[node]?.acknowledgement
+                state.nodes[node] = record
+            }
+            audit(.nodeAttested(node, from: source))
+            released(svid, wanted: now)
+            return svid
+        } catch {
+            throw denied(error, caller: source, subject: "node attestation")
+        }
+    }
+
+    /// Records which bundle a node verifies peers with and what leaves it holds.
+    public func acknowledge(
+        sequence: UInt64, version: String, leaves: [NodeAcknowledgement.Leaves], caller: SPIFFEID
+    ) async throws(Denial) {
+        do throws(Denial) {
+            let now = clock()
+            let node = try attestedNode(caller, at: now)
+            let current = bundle.current.sequence
+            guard sequence <= current else {
+                audit(.acknowledgedFuture(node, sequence: sequence, current: current))
+                return
+            }
+            let acknowledgement = NodeAcknowledgement(sequence: sequence, version: version, leaves: leaves, at: now)
+            try await recorded { () async throws(StoreError) in
+                try await store.acknowledge(acknowledgement, by: node)
+            }
+            state.withLock { $0.nodes[node]?.acknowledgement = acknowledgement }
+        } catch {
+            throw denied(error, caller: caller.description, subject: "bundle acknowledgement")
+        }
+    }
+
+    /// Whether `caller` is one of this authority's nodes and may follow the bundle.
+    public func admitToBundle(_ caller: SPIFFEID) throws(Denial) -> NodeName {
+        do throws(Denial) {
+            return try attestedNode(caller, at: clock())
+        } catch {
+            throw denied(error, caller: caller.description, subject: "bundle stream")
+        }
+    }
+
+    private func nodeIdentity(_ node: NodeName) throws(Denial) -> SPIFFEID {
+        do {
+            return try ReservedIdentity.node(node, of: trustDomain)
+        } catch {
+            throw .identityRefused("node \(node) cannot be named: \(error)")
+        }
+    }
+}
+
+/// Why no join token was made.
+public enum JoinTokenError: Error, Sendable, Equatable, CustomStringConvertible {
+    case lifetime(Duration, most: Duration)
+    case store(StoreError)
+
+    public var description: String {
+        switch self {
+        case .lifetime(let lifetime, let most):
+            return "a join token lives 1s to \(most.inWords), not \(lifetime.inWords)"
+        case .store(let error): return "\(error)"
+        }
+    }
+}

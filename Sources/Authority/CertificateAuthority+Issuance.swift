@@ -1,0 +1,137 @@
+internal import FoundationEssentials
+public import SPIFFE
+internal import Synchronization
+internal import X509
+
+extension CertificateAuthority {
+    /// An SVID for a pod of the calling node, which the transport has authenticated as `caller`.
+    ///
+    /// The identity is decided from the registered pod; of the request only the public key is taken.
+    public func issue(podUID: String, csr: [UInt8], caller: SPIFFEID) async throws(Denial) -> IssuedSVID {
+        do throws(Denial) {
+            let now = clock()
+            let node = try attestedNode(caller, at: now)
+            let id = try IssuanceDecision.identity(
+                forPod: podUID, registered: pods.pod(uid: podUID), on: node, in: trustDomain)
+            let key = try acceptedKey(of: csr)
+            try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(id, at: now) }
+            let svid = try sign(id, key: key, podUID: podUID, node: node, now: now)
+            try await recorded { () async throws(StoreError) in try await store.record(svid.record) }
+            released(svid, wanted: now)
+            return svid
+        } catch {
+            throw denied(error, caller: caller.description, subject: "pod \(podUID.prefix(128))")
+        }
+    }
+
+    /// A node's next SVID; its present one authenticates it.
+    public func renewNode(csr: [UInt8], caller: SPIFFEID) async throws(Denial) -> IssuedSVID {
+        do throws(Denial) {
+            let now = clock()
+            let node = try attestedNode(caller, at: now)
+            let svid = try sign(caller, key: acceptedKey(of: csr), podUID: nil, node: node, now: now)
+            guard var record = state.withLock({ $0.nodes[node] }) else { throw .notAttested(caller.description) }
+            record.serial = svid.record.serial
+            record.expiresAt = svid.record.notAfter
+            try await recorded { [record] () async throws(StoreError) in
+                try await store.renew(record, issuance: svid.record)
+            }
+            state.withLock { state in
+                state.nodes[node]?.serial = record.serial
+                state.nodes[node]?.expiresAt = record.expiresAt
+            }
+            released(svid, wanted: now)
+            return svid
+        } catch {
+            throw denied(error, caller: caller.description, subject: "node SVID")
+        }
+    }
+
+    // MARK: Steps
+
+    /// The attested node behind `caller`, after one unit of its allowance.
+    func attestedNode(_ caller: SPIFFEID, at now: Date) throws(Denial) -> NodeName {
+        guard let node = NodeName(caller, of: trustDomain) else { throw .notAttested(caller.description) }
+        let memory = configuration.lifetimes.leaf
+        let limits = configuration.limits
+        try state.withLock { state throws(Denial) in
+            guard let record = state.nodes[node] else { throw .notAttested(caller.description) }
+            guard !record.banned else { throw .banned(node) }
+            var allowance = state.allowances[node] ?? NodeAllowance(limits, memory: memory, now: now)
+            defer { state.allowances[node] = allowance }
+            try allowance.take(at: now)
+        }
+        return node
+    }
+
+    func acceptedKey(of csr: [UInt8]) throws(Denial) -> Certificate.PublicKey {
+        let forbidden = state.withLock { Set($0.authorities.map(\.id)) }
+        do {
+            return try SigningRequestPolicy(forbidden: forbidden).acceptedKey(of: csr)
+        } catch {
+            throw .requestRefused(error)
+        }
+    }
+
+    /// Signs and inspects; nothing is recorded or released yet.
+    func sign(
+        _ id: SPIFFEID, key: Certificate.PublicKey, podUID: String?, node: NodeName?, now: Date
+    ) throws(Denial) -> IssuedSVID {
+        let signer = state.withLock { $0.signer }
+        guard now < signer.notAfter, now >= signer.certificate.notValidBefore else {
+            throw .notReady(
+                "its intermediate is valid from \(signer.certificate.notValidBefore.iso8601) to \(signer.notAfter.iso8601)"
+            )
+        }
+        let validity = CertificateProfile.Validity(
+            now: now, lifetime: configuration.lifetimes.leaf, issuerNotAfter: signer.notAfter)
+        let certificate: Certificate
+        do {
+            certificate = try CertificateProfile.leaf(
+                key: key,
+                id: id,
+                serial: CertificateProfile.serialNumber(random),
+                validity: validity,
+                issuer: signer
+            )
+            try CertificateInspection.checkLeaf(
+                certificate, id: id, key: key, validity: validity, issuer: signer.certificate)
+        } catch {
+            throw .notReady("\(error)")
+        }
+        return IssuedSVID(
+            id: id,
+            certificates: [certificate, signer.certificate],
+            record: IssuanceRecord(
+                serial: hexadecimal(certificate.serialNumber.bytes),
+                id: id,
+                podUID: podUID,
+                node: node,
+                notAfter: certificate.notValidAfter,
+                authority: signer.id,
+                issuedAt: now.inWholeSeconds
+            )
+        )
+    }
+
+    func recorded<Value: Sendable>(
+        _ write: () async throws(StoreError) -> Value
+    ) async throws(Denial) -> Value {
+        do {
+            return try await write()
+        } catch {
+            throw .notReady("\(error)")
+        }
+    }
+
+    /// Counts and reports a signature that leaves; `wanted` is the time from which its full lifetime would have run.
+    func released(_ svid: IssuedSVID, wanted now: Date) {
+        let wanted = now.advanced(by: configuration.lifetimes.leaf).inWholeSeconds
+        let clampedFrom = svid.notAfter < wanted ? wanted : nil
+        state.withLock { state in
+            state.counters.signed += 1
+            if clampedFrom != nil { state.counters.clamped += 1 }
+        }
+        audit(.signed(svid.record, clampedFrom: clampedFrom))
+    }
+}

@@ -1,0 +1,22 @@
+internal import Crypto
+public import SPIFFE
+internal import X509
+
+extension CertificateAuthority {
+    /// The identity that the authority itself serves under, with a key made for it and held in memory only.
+    public func servingIdentity() async throws(Denial) -> X509SVID {
+        let now = clock()
+        let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
+        do {
+            let id = try ReservedIdentity.authority(of: trustDomain)
+            let svid = try sign(id, key: key.publicKey, podUID: nil, node: nil, now: now)
+            try await recorded { () async throws(StoreError) in try await store.record(svid.record) }
+            released(svid, wanted: now)
+            return try X509SVID(certificates: svid.certificates, privateKey: key)
+        } catch let denial as Denial {
+            throw denied(denial, caller: "the authority", subject: "serving SVID")
+        } catch {
+            throw denied(.notReady("\(error)"), caller: "the authority", subject: "serving SVID")
+        }
+    }
+}

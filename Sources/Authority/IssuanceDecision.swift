@@ -1,0 +1,27 @@
+public import SPIFFE
+
+/// Who a pod is, decided from what is registered alone: a value without I/O.
+public enum IssuanceDecision {
+    /// The identity that `node` may have for pod `uid`, which the registry knows as `pod`.
+    public static func identity(
+        forPod uid: String,
+        registered pod: RegisteredPod?,
+        on node: NodeName,
+        in trustDomain: TrustDomain
+    ) throws(Denial) -> SPIFFEID {
+        guard let pod, pod.uid.utf8.elementsEqual(uid.utf8) else { throw .podUnknown(uid: uid) }
+        guard pod.node.utf8.elementsEqual(node.description.utf8) else { throw .podNotOnNode(uid: uid, node: node) }
+        guard pod.live else { throw .podTerminated(uid: uid) }
+        let id: SPIFFEID
+        do {
+            id = try SPIFFEID(
+                trustDomain: trustDomain, namespace: pod.namespace, serviceAccount: pod.serviceAccount)
+        } catch {
+            throw .identityRefused("pod \(uid) cannot be named: \(error)")
+        }
+        guard !ReservedIdentity.contains(id) else {
+            throw .identityRefused("\(id) is reserved for Culvert itself")
+        }
+        return id
+    }
+}

@@ -1,0 +1,22 @@
+/// Which pods exist and where: the ground on which identities are decided. Answers from memory, at once.
+public protocol PodRegistry: Sendable {
+    func pod(uid: String) -> RegisteredPod?
+}
+
+/// A pod as the cluster (or the mesh file) describes it.
+public struct RegisteredPod: Sendable, Equatable {
+    public let uid: String
+    public let node: String
+    public let namespace: String
+    public let serviceAccount: String
+    /// False once it has terminated: it gets nothing any more.
+    public let live: Bool
+
+    public init(uid: String, node: String, namespace: String, serviceAccount: String, live: Bool = true) {
+        self.uid = uid
+        self.node = node
+        self.namespace = namespace
+        self.serviceAccount = serviceAccount
+        self.live = live
+    }
+}
