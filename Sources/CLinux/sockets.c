@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 
 // Not in the C library's headers; values are kernel ABI (linux/in.h, linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h).
-enum { original_destination = 80, local_port_range = 51, bind_address_no_port = 24, v6_free_bind = 78 };
+enum { original_destination = 80, bind_address_no_port = 24, v6_free_bind = 78 };
 
 int clinux_socket(int domain, int type, int protocol) {
     int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
@@ -130,11 +130,6 @@ int clinux_keep_alive(int fd, int idle, int interval, int count) {
     return result;
 }
 
-int clinux_local_port_range(int fd, uint16_t low, uint16_t high) {
-    uint32_t range = (uint32_t)high << 16 | low;
-    return setsockopt(fd, SOL_IP, local_port_range, &range, sizeof range) < 0 ? -errno : 0;
-}
-
 int clinux_transparent(int fd, bool v6) {
     int result = clinux_set_option(fd, SOL_IP, IP_TRANSPARENT, 1);
     if (result == 0 && v6) result = clinux_set_option(fd, SOL_IPV6, IPV6_TRANSPARENT, 1);
@@ -144,6 +139,7 @@ int clinux_transparent(int fd, bool v6) {
 int clinux_free_bind(int fd, bool v6) {
     int result = clinux_set_option(fd, SOL_IP, IP_FREEBIND, 1);
     if (result == 0 && v6) result = clinux_set_option(fd, SOL_IPV6, v6_free_bind, 1);
-    if (result == 0) result = clinux_set_option(fd, SOL_IP, bind_address_no_port, 1);
     return result;
 }
+
+int clinux_bind_address_no_port(int fd) { return clinux_set_option(fd, SOL_IP, bind_address_no_port, 1); }

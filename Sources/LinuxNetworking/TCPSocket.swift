@@ -28,7 +28,8 @@ public enum TCPSocket {
         public var source: IPAddress?
         /// Leaves by the loopback interface whatever the routes say.
         public var bindToLoopback = false
-        /// The ports to choose from; ignored by kernels before 6.3, which use their own range.
+        /// The ports to choose from. (IP_LOCAL_PORT_RANGE only narrows the namespace's own range, which is that of its
+        /// other clients; so the port is bound here, and EADDRNOTAVAIL tells that none was found free.)
         public var localPortRange: ClosedRange<UInt16>?
 
         public init(
@@ -63,33 +64,50 @@ public enum TCPSocket {
     public static func connect(
         to address: SocketAddress, options: ConnectOptions = ConnectOptions()
     ) throws(Errno) -> OwnedDescriptor {
+        guard let range = options.localPortRange else { return try connect(to: address, options, port: 0) }
+        var attempts = 0
+        while true {
+            attempts += 1
+            do throws(Errno) {
+                return try connect(to: address, options, port: .random(in: range))
+            } catch  where [EADDRINUSE, EADDRNOTAVAIL].contains(error.code) && attempts < portAttemptsMax {
+                continue
+            }
+        }
+    }
+
+    private static let portAttemptsMax = 16
+
+    private static func connect(
+        to address: SocketAddress, _ options: ConnectOptions, port: UInt16
+    ) throws(Errno) -> OwnedDescriptor {
         let v6 = address.ip.family == .v6
         let socket = try make(v6: v6)
         if let mark = options.mark { try setMark(socket, mark) }
         // The loopback interface is number 1 in every namespace.
         if options.bindToLoopback { try set(socket, SOL_SOCKET, SO_BINDTOIFINDEX, 1, "SO_BINDTOIFINDEX") }
-        if let range = options.localPortRange {
-            let result = clinux_local_port_range(socket.raw, range.lowerBound, range.upperBound)
-            if result != -ENOPROTOOPT { try checked(result, "set IP_LOCAL_PORT_RANGE \(range)") }
+        if let source = options.source {
+            guard source.family == address.ip.family else {
+                throw Errno(code: EAFNOSUPPORT, call: "connect to \(address) from \(source)")
+            }
+            try checked(clinux_transparent(socket.raw, v6), "set IP_TRANSPARENT")
+            try checked(clinux_free_bind(socket.raw, v6), "set IP_FREEBIND")
         }
-        if let source = options.source { try bind(socket, toForeign: source, of: address) }
+        if port == 0 {
+            try checked(clinux_bind_address_no_port(socket.raw), "set IP_BIND_ADDRESS_NO_PORT")
+        } else {
+            // One port may serve several destinations.
+            try set(socket, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR")
+        }
+        if options.source != nil || port != 0 {
+            let source = SocketAddress(options.source ?? .unspecified(address.ip.family), port: port)
+            var endpoint = clinux_endpoint(source, onV6Socket: v6)
+            try checked(clinux_bind(socket.raw, &endpoint), "bind to source \(source)")
+        }
         var endpoint = clinux_endpoint(address, onV6Socket: v6)
         let result = clinux_connect(socket.raw, &endpoint)
         if result != -EINPROGRESS { try checked(result, "connect to \(address)") }
         return socket
-    }
-
-    private static func bind(
-        _ socket: borrowing OwnedDescriptor, toForeign source: IPAddress, of destination: SocketAddress
-    ) throws(Errno) {
-        let v6 = source.family == .v6
-        guard source.family == destination.ip.family else {
-            throw Errno(code: EAFNOSUPPORT, call: "connect to \(destination) from \(source)")
-        }
-        try checked(clinux_transparent(socket.raw, v6), "set IP_TRANSPARENT")
-        try checked(clinux_free_bind(socket.raw, v6), "set IP_FREEBIND")
-        var endpoint = clinux_endpoint(SocketAddress(source, port: 0), onV6Socket: v6)
-        try checked(clinux_bind(socket.raw, &endpoint), "bind to source \(source)")
     }
 
     /// `nil` when nobody waits. A connection that its peer gave up before it was accepted is skipped.

@@ -67,11 +67,11 @@ int clinux_peer_endpoint(int fd, struct clinux_endpoint *endpoint);
 // SO_ORIGINAL_DST of conntrack, IPv4 first.
 int clinux_original_destination(int fd, struct clinux_endpoint *endpoint);
 int clinux_keep_alive(int fd, int idle, int interval, int count);
-// IP_LOCAL_PORT_RANGE, Linux 6.3.
-int clinux_local_port_range(int fd, uint16_t low, uint16_t high);
-// IP_TRANSPARENT, IP_FREEBIND and IP_BIND_ADDRESS_NO_PORT, with their IPv6 counterparts on an IPv6 socket.
+// IP_TRANSPARENT and IP_FREEBIND, with their IPv6 counterparts on an IPv6 socket.
 int clinux_transparent(int fd, bool v6);
 int clinux_free_bind(int fd, bool v6);
+// The port is chosen by connect(), when the whole 4-tuple is known, and so is not taken from other destinations.
+int clinux_bind_address_no_port(int fd);
 
 // Threads
 
