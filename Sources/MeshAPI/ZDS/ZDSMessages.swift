@@ -97,6 +97,10 @@ enum ZDSMessage {
 
     private static func required(_ text: String, _ field: String) throws(ZDSError) -> String {
         guard !text.isEmpty else { throw .missing(field) }
+        // Names are keys: two that differ in bytes must not be equal as Swift's strings.
+        guard text.utf8.allSatisfy({ (0x21...0x7e).contains($0) }) else {
+            throw .unexpected("\(field) holds a byte that is not visible ASCII")
+        }
         return text
     }
 
