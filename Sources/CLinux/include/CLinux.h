@@ -100,4 +100,22 @@ int clinux_peer_credentials(int fd, struct clinux_credentials *credentials);
 // 2 for `wake`. A negative timeout waits for ever.
 int clinux_poll(int fd, short events, int wake, int milliseconds);
 
+// Netlink (netlink(7)), in host byte order
+
+// A raw netlink socket with extended acknowledgements off: an acknowledgement is a header and a code.
+int clinux_netlink_socket(int family);
+// One datagram; -EMSGSIZE when it is longer than `capacity`, -EPERM when it is not from the kernel.
+ssize_t clinux_netlink_receive(int fd, void *bytes, size_t capacity);
+// 0 for an unknown name, as no interface has that index.
+uint32_t clinux_interface_index(const char *name);
+
+// Packets of one interface, both directions (packet(7))
+
+// A socket that has seen nothing but packets of this interface, with up to `buffer_bytes` of them waiting.
+int clinux_packet_socket(uint32_t interface, int buffer_bytes);
+// The first `capacity` bytes of one frame; the result is the frame's whole length.
+ssize_t clinux_packet_receive(int fd, void *bytes, size_t capacity);
+// Packets that found no room since the last call.
+int64_t clinux_packet_drops(int fd);
+
 #endif
