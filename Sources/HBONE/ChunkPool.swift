@@ -1,0 +1,45 @@
+#if canImport(Musl)
+    import Musl
+#else
+    import Glibc
+#endif
+
+/// This thread's spare chunks of memory: nothing on the hot path allocates, and idle connections hold none.
+///
+/// A chunk may be put back on another thread than the one that took it.
+final class ChunkPool {
+    /// Of a chunk, in bytes.
+    static let chunkSize = 128 << 10
+    /// Spare chunks kept by a thread; more are freed.
+    private static let spareMax = 64
+
+    private static let key: pthread_key_t = {
+        var key = pthread_key_t()
+        let made = pthread_key_create(&key) { Unmanaged<ChunkPool>.fromOpaque($0!).release() }
+        precondition(made == 0, "no thread-specific key left")
+        return key
+    }()
+
+    private var spare = ContiguousArray<UnsafeMutableRawPointer>()
+
+    private init() { spare.reserveCapacity(Self.spareMax) }
+
+    deinit { for chunk in spare { chunk.deallocate() } }
+
+    private static var ofThread: Unmanaged<ChunkPool> {
+        if let pool = pthread_getspecific(key) { return .fromOpaque(pool) }
+        let pool = Unmanaged.passRetained(ChunkPool())
+        pthread_setspecific(key, pool.toOpaque())
+        return pool
+    }
+
+    static func take() -> UnsafeMutableRawPointer {
+        ofThread._withUnsafeGuaranteedRef { $0.spare.popLast() } ?? .allocate(byteCount: chunkSize, alignment: 64)
+    }
+
+    static func put(_ chunk: UnsafeMutableRawPointer) {
+        ofThread._withUnsafeGuaranteedRef { pool in
+            if pool.spare.count < spareMax { pool.spare.append(chunk) } else { chunk.deallocate() }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/// What one HBONE connection may take of this process. The defaults are those that ztunnel announces.
+public struct HBONELimits: Sendable {
+    /// What a peer may send on one stream before the application took it, in bytes.
+    public var streamWindow: Int32 = 4 << 20
+    /// The same over all streams of the connection: what a stuck application can make this process hold.
+    public var connectionWindow: Int32 = 16 << 20
+    /// The largest frame that a peer may send, in bytes.
+    public var maxFrameSize: UInt32 = 1 << 20
+    /// Header bytes of one request or response, counted as RFC 9113 6.5.2 does (name, value and 32 for each field).
+    public var clientHeaderBytesMax = 16 << 10
+    public var serverHeaderBytesMax = 64 << 10
+    /// Fields of one request or response, whatever their size.
+    public var headerFieldsMax = 128
+    /// Streams that a client may have open at once at our server.
+    public var maxConcurrentStreams: UInt32 = 200
+    /// Ciphertext that may wait for the socket before `produce()` stops pulling bodies, in bytes.
+    public var pendingOutputMax = 256 << 10
+    /// PING and SETTINGS acknowledgements that may wait for the socket; a peer that makes us owe more is cut off.
+    public var pendingAcknowledgementsMax = 256
+    /// Entries of one SETTINGS frame.
+    public var settingsEntriesMax = 32
+    /// Frames in a row without effect (empty DATA, PRIORITY, trailers) before the peer is cut off.
+    public var idleFramesMax = 1000
+    /// Streams that a client may reset: at once, and then per second.
+    public var streamResetBurst: UInt64 = 1000
+    public var streamResetsPerSecond: UInt64 = 200
+
+    public init() {}
+}
