@@ -1,0 +1,76 @@
+import Glibc
+public import IPAddressing
+public import LinuxNetworking
+
+/// Hosts of network namespaces of their own, joined by a bridge in another: no traffic of theirs leaves it.
+///
+/// The namespaces have no names, and go with the last reference: a test that crashes leaves nothing behind.
+/// Needs root.
+public final class TestNetwork: Sendable {
+    public struct Host: Sendable {
+        public let namespace: NetworkNamespace
+        public let v4: IPAddress
+        public let v6: IPAddress
+
+        public func address(_ family: IPAddress.Family) -> IPAddress { family == .v4 ? v4 : v6 }
+
+        /// What the shell prints when it runs `command` in the host's namespace; errors too.
+        public func shell(_ command: String) throws -> String {
+            try namespace.run { TestNetwork.output(of: "(\(command)) 2>&1") }
+        }
+    }
+
+    public let hosts: [Host]
+    private let bridge: NetworkNamespace
+
+    /// Host `n` has 10.244.9.(10+n)/24 and fd00:244:9::(10+n)/64 on `eth0`, and everything else is reachable there too as
+    /// far as its routes say.
+    public init(hosts count: Int) throws {
+        let bridge = try NetworkNamespace.make()
+        try bridge.run {
+            let routes = try RouteSocket()
+            try routes.createBridge("br0")
+            try routes.setUp("br0")
+        }
+        var hosts: [Host] = []
+        for index in 0..<count {
+            let number = UInt32(10 + index)
+            let host = Host(
+                namespace: try NetworkNamespace.make(), v4: IPAddress(v4: 10 << 24 | 244 << 16 | 9 << 8 | number),
+                v6: IPAddress(v6High: 0xfd00_0244_0009_0000, low: UInt64(number)))
+            try host.namespace.run {
+                let routes = try RouteSocket()
+                try routes.setUp("lo")
+                let port = "host\(index)"
+                try routes.createVeth("eth0", peerName: port, peerNamespace: bridge)
+                try bridge.run {
+                    let routes = try RouteSocket()
+                    try routes.setMaster(port, bridge: "br0")
+                    try routes.setUp(port)
+                }
+                try routes.setUp("eth0")
+                try routes.addAddress(host.v4, prefixLength: 24, to: "eth0")
+                try routes.addAddress(host.v6, prefixLength: 64, to: "eth0")
+                for text in ["0.0.0.0/0", "::/0"] {
+                    guard let everything = IPPrefix(text) else { continue }
+                    try routes.addRoute(to: everything, link: "eth0")
+                }
+            }
+            hosts.append(host)
+        }
+        self.bridge = bridge
+        self.hosts = hosts
+    }
+
+    static func output(of command: String) -> String {
+        guard let stream = popen(command, "r") else { return "popen: errno \(errno)" }
+        defer { pclose(stream) }
+        var text: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = fread(&buffer, 1, buffer.count, stream)
+            guard count > 0 else { return String(decoding: text, as: UTF8.self) }
+            text += buffer[..<count]
+        }
+    }
+}
