@@ -25,7 +25,7 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
-/// Why the authority said no. Its name travels in the trailer `culvert-denial` of the failed call.
+/// Why the authority said no. Its number travels in the trailer `culvert-denial` of the failed call.
 public nonisolated enum Culvert_Authority_V1_DenialReason: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
   case unspecified // = 0

@@ -1,0 +1,44 @@
+import GRPCCore
+public import SPIFFE
+
+/// Why a call to the authority brought nothing.
+public enum AuthorityCallError: Error, Hashable, Sendable, CustomStringConvertible {
+    case denied(AuthorityDenial)
+    /// No answer, or none from the authority.
+    case unreachable(String)
+    /// An answer that must not be used.
+    case invalidAnswer(String)
+
+    public var description: String {
+        switch self {
+        case .denied(let denial): "the authority refuses: \(denial)"
+        case .unreachable(let reason): "the authority is unreachable: \(reason)"
+        case .invalidAnswer(let reason): "the authority's answer is not usable: \(reason)"
+        }
+    }
+
+    public var issuanceError: IssuanceError {
+        switch self {
+        case .denied(let denial) where denial.isTemporary:
+            IssuanceError(.retry(after: denial.retryAfter), denial.message)
+        case .denied(let denial): IssuanceError(.denied, denial.message)
+        case .unreachable(let reason): IssuanceError(.unreachable, reason)
+        case .invalidAnswer(let reason): IssuanceError(.denied, reason)
+        }
+    }
+
+    /// `peerRefusal`: why the last handshake was refused, which gRPC's own error does not say.
+    init(_ error: any Error, peerRefusal: String?) {
+        if let error = error as? AuthorityCallError {
+            self = error
+        } else if let error = error as? RPCError {
+            if let denial = AuthorityDenial(error) {
+                self = .denied(denial)
+            } else {
+                self = .unreachable(peerRefusal ?? "\(error.code): \(error.message.shortened(to: 1024))")
+            }
+        } else {
+            self = .unreachable(peerRefusal ?? "\(error)")
+        }
+    }
+}

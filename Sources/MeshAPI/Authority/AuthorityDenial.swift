@@ -1,0 +1,79 @@
+public import GRPCCore
+
+/// A refusal of the authority's, the same on both ends of the call.
+///
+/// It travels as a gRPC status with the text, and two trailers: `culvert-denial`, the reason's number, and
+/// `culvert-retry-after-ms`.
+public struct AuthorityDenial: Error, Hashable, Sendable, CustomStringConvertible {
+    public typealias Reason = Culvert_Authority_V1_DenialReason
+
+    public let reason: Reason
+    /// For the operator.
+    public let message: String
+    /// When asking again may help; nil: the caller decides by the reason.
+    public let retryAfter: Duration?
+
+    private static let reasonKey = "culvert-denial"
+    private static let retryAfterKey = "culvert-retry-after-ms"
+    private static let longestRetry = Duration.seconds(3600)
+
+    public init(_ reason: Reason, _ message: String, retryAfter: Duration? = nil) {
+        self.reason = reason
+        self.message = message
+        self.retryAfter = retryAfter
+    }
+
+    /// Nil when the error is not a refusal of the authority's but, for example, a lost connection.
+    public init?(_ error: RPCError) {
+        guard
+            let number = error.metadata[stringValues: Self.reasonKey].first(where: { _ in true }).flatMap({ Int($0) }),
+            let reason = Reason(rawValue: number)
+        else { return nil }
+        self.reason = reason
+        message = error.message.shortened(to: 1024)
+        let text = error.metadata[stringValues: Self.retryAfterKey].first { _ in true }
+        retryAfter = text.flatMap { Int64($0) }.flatMap { milliseconds in
+            milliseconds < 0 ? nil : min(.milliseconds(milliseconds), Self.longestRetry)
+        }
+    }
+
+    public var description: String { message }
+}
+
+extension AuthorityDenial: RPCErrorConvertible {
+    public var rpcErrorCode: RPCError.Code {
+        switch reason {
+        case .notAttested, .expired: .unauthenticated
+        case .banned, .podNotOnNode: .permissionDenied
+        case .podUnknown, .tokenUnknown: .notFound
+        case .podTerminated, .tokenUsed, .tokenExpired: .failedPrecondition
+        case .caNotReady: .unavailable
+        case .rateLimited: .resourceExhausted
+        case .invalidRequest: .invalidArgument
+        case .unspecified, .UNRECOGNIZED: .unknown
+        }
+    }
+
+    public var rpcErrorMessage: String { message }
+
+    public var rpcErrorMetadata: Metadata {
+        var metadata: Metadata = [Self.reasonKey: "\(reason.rawValue)"]
+        if let retryAfter {
+            let (seconds, attoseconds) = retryAfter.components
+            // Rounded up: coming back a moment early would be refused again.
+            let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
+            metadata.addString("\(milliseconds)", forKey: Self.retryAfterKey)
+        }
+        return metadata
+    }
+}
+
+extension AuthorityDenial {
+    /// Whether asking again for the same helps, and when at the earliest.
+    public var isTemporary: Bool {
+        switch reason {
+        case .podUnknown, .caNotReady, .rateLimited: true
+        default: false
+        }
+    }
+}

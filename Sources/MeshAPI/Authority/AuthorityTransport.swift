@@ -1,0 +1,96 @@
+public import FoundationEssentials
+public import GRPCCore
+public import GRPCNIOTransportHTTP2Posix
+public import IPAddressing
+public import Logging
+import NIOCore
+public import SPIFFE
+import X509
+
+/// How the authority listens: gRPC over TLS, whose handshakes it decides itself.
+public enum AuthorityTransport {
+    /// In bytes: a signing request or a chain of certificates, many times over.
+    public static let messageBytesMax = 1 << 20
+    /// For each listener.
+    static let connectionsMax = 1024
+    static let streamsPerConnectionMax = 64
+    /// A node's connection is renewed in this time, so that it proves an SVID that is still valid.
+    static let connectionAgeMax = Duration.seconds(30 * 60)
+
+    /// For nodes that have no SVID yet: they verify us, we ask for no certificate.
+    public static func attestation(
+        at address: IPAddressing.SocketAddress, identity: ReplaceableIdentity
+    ) throws -> HTTP2ServerTransport.Posix {
+        let security = try HTTP2ServerTransport.Posix.TransportSecurity.tls(certificateReloader: identity) { tls in
+            tls.requireALPN = true
+            tls.trustRoots = .certificates([])
+        }
+        return transport(at: address, security)
+    }
+
+    /// For attested nodes: a client without a valid SVID of the trust domain does not get past the handshake.
+    ///
+    /// `verifier` is asked in each handshake. Who the caller is, `AuthorityCaller` says.
+    public static func authority(
+        at address: IPAddressing.SocketAddress, identity: ReplaceableIdentity, trustDomain: TrustDomain,
+        verifier: @escaping @Sendable () -> PeerVerifier, logger: Logger
+    ) throws -> HTTP2ServerTransport.Posix {
+        let check = PeerCheck(
+            role: .client, verifier: verifier,
+            objection: { id in
+                id.trustDomain == trustDomain ? nil : "\(id) is not of this authority's trust domain \(trustDomain)"
+            },
+            onRefusal: { logger.warning("Authority refused a client", metadata: ["reason": "\($0)"]) })
+        let security = try HTTP2ServerTransport.Posix.TransportSecurity.mTLS(certificateReloader: identity) { tls in
+            tls.requireALPN = true
+            tls.trustRoots = .certificates([])
+            tls.clientCertificateVerification = .noHostnameVerification
+            tls.customVerificationCallback = { check($0, $1) }
+        }
+        return transport(at: address, security)
+    }
+
+    private static func transport(
+        at address: IPAddressing.SocketAddress, _ security: HTTP2ServerTransport.Posix.TransportSecurity
+    ) -> HTTP2ServerTransport.Posix {
+        let connections = ConnectionGuard(limit: connectionsMax)
+        let host = "\(address.ip)"
+        return HTTP2ServerTransport.Posix(
+            address: address.ip.family == .v4
+                ? .ipv4(host: host, port: Int(address.port)) : .ipv6(host: host, port: Int(address.port)),
+            transportSecurity: security,
+            config: .defaults { config in
+                config.rpc.maxRequestPayloadSize = messageBytesMax
+                config.http2.maxConcurrentStreams = streamsPerConnectionMax
+                config.connection.maxIdleTime = .seconds(300)
+                config.connection.maxAge = connectionAgeMax
+                config.connection.maxGraceTime = .seconds(10)
+                config.connection.keepalive.time = .seconds(60)
+                config.connection.keepalive.clientBehavior.minPingIntervalWithoutCalls = .seconds(10)
+                config.connection.keepalive.clientBehavior.allowWithoutCalls = true
+                config.channelDebuggingCallbacks.onAcceptTCPConnection = { connections.admit($0) }
+            }
+        )
+    }
+
+    /// Serves on a Unix socket that only its owner may open, until the task is cancelled: the authority's admin service.
+    public static func serve(_ services: [any RegistrableRPCService], unixSocket path: String) async throws {
+        try await UnixSocketServer.serve(services, path: path)
+    }
+}
+
+/// Who calls, proven in the handshake.
+public struct AuthorityCaller: Hashable, Sendable {
+    public let id: SPIFFEID
+
+    /// Refuses a caller whose SVID has run out since its handshake.
+    public init(_ context: ServerContext, now: Date) throws(AuthorityDenial) {
+        guard let transport = context.transportSpecific as? HTTP2ServerTransport.Posix.Context,
+            let certificate = transport.peerCertificate, let id = try? certificate.spiffeID()
+        else { throw AuthorityDenial(.notAttested, "the call came without a node's certificate") }
+        guard now <= certificate.notValidAfter else {
+            throw AuthorityDenial(.expired, "the SVID of \(id) has expired since the connection was made")
+        }
+        self.id = id
+    }
+}
