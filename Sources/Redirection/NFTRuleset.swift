@@ -1,0 +1,99 @@
+/// The netfilter rules of an enrolled pod, as nft(8) reads them; one transaction that replaces what was there.
+///
+/// Three chains, each with one duty:
+/// - `outbound` leads new TCP connections of the pod to the proxy.
+/// - `inbound` leads new TCP connections from outside to the proxy, and refuses them when it does not listen.
+/// - `guard` lets no TCP out of the pod but the proxy's, whatever happens to the other two and to the proxy.
+///
+/// Only SYNs are looked at by the first two, so a connection is led somewhere whole or not at all. UDP, and so DNS, is never touched.
+public enum NFTRuleset {
+    public static let table = "culvert"
+    static let refusedCounter = "inbound_refused"
+    static let droppedCounter = "guard_dropped"
+
+    public static func render(_ plan: RedirectionPlan) -> String {
+        """
+        \(removal)
+        table inet \(table) {
+            counter \(refusedCounter) { }
+            counter \(droppedCounter) { }
+            chain outbound {
+                type nat hook output priority -100; policy accept;
+        \(lines(outbound(plan)))
+            }
+            chain inbound {
+                type filter hook prerouting priority -150; policy accept;
+        \(lines(inbound(plan)))
+            }
+            chain guard {
+                type filter hook postrouting priority 0; policy accept;
+        \(lines(guardRules(plan)))
+            }
+        }
+
+        """
+    }
+
+    /// Succeeds whether the table is there or not.
+    static let removal = """
+        add table inet \(table)
+        delete table inet \(table)
+        """
+
+    private static let notNew = "tcp flags & (fin | syn | rst | ack) != syn return"
+
+    private static func outbound(_ plan: RedirectionPlan) -> [String] {
+        [
+            "meta l4proto != tcp return",
+            notNew,
+            "\(mark) == { \(hexadecimal(RedirectionPlan.proxyMark)), \(hexadecimal(RedirectionPlan.loopMark)) } return",
+            "oifname \"lo\" return",
+            "ip daddr 127.0.0.0/8 return",
+            "ip6 daddr ::1 return",
+        ] + exclusion("dport", plan.excludedOutboundPorts) + [
+            "meta l4proto tcp redirect to :\(plan.outboundPort)"
+        ]
+    }
+
+    private static func inbound(_ plan: RedirectionPlan) -> [String] {
+        [
+            "iifname \"lo\" return",
+            "meta l4proto != tcp return",
+            notNew,
+            "tcp dport \(plan.tunnelPort) return",
+        ] + exclusion("dport", plan.excludedInboundPorts) + [
+            // Without a transparent listener the statement falls through, and the next rule would be the application:
+            // hence the refusal.
+            "meta l4proto tcp tproxy to :\(plan.inboundPort) accept",
+            "counter name \(refusedCounter)",
+            "meta l4proto tcp reject with tcp reset",
+            "drop",
+        ]
+    }
+
+    /// In postrouting, where the interface is the final one: in output it is still that from before the redirection.
+    /// Forwarded packets, of namespaces nested in the pod, pass here too.
+    private static func guardRules(_ plan: RedirectionPlan) -> [String] {
+        [
+            "meta l4proto != tcp return",
+            "oifname \"lo\" return",
+            "\(mark) == \(hexadecimal(RedirectionPlan.proxyMark)) return",
+        ] + exclusion("dport", plan.excludedOutboundPorts) + exclusion("sport", plan.excludedInboundPorts) + [
+            // The kernel's refusals, and the ends of connections that were reset at enrolment: no payload.
+            "tcp flags & (fin | syn | rst) == rst return",
+            "counter name \(droppedCounter) drop",
+        ]
+    }
+
+    private static let mark = "meta mark & \(hexadecimal(RedirectionPlan.markMask))"
+
+    private static func exclusion(_ field: String, _ ports: Set<UInt16>) -> [String] {
+        ports.isEmpty ? [] : ["tcp \(field) { \(ports.sorted().map(String.init).joined(separator: ", ")) } return"]
+    }
+
+    private static func hexadecimal(_ value: UInt32) -> String { "0x" + String(value, radix: 16) }
+
+    private static func lines(_ rules: [String]) -> String {
+        rules.map { "        " + $0 }.joined(separator: "\n")
+    }
+}

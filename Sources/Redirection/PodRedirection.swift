@@ -1,0 +1,270 @@
+import Glibc
+import IPAddressing
+public import LinuxNetworking
+
+/// Leads the TCP connections of one pod into the proxy, and keeps all others from leaving (the `nft` backend).
+///
+/// Everything is in the pod's own namespace and in one record file in the state directory, written before the first change.
+/// So both `install` and `remove` can be repeated, and finish what was cut short at any point, by any process.
+/// One object or process works on a pod at a time. All calls block for a moment, at most for nft's timeout.
+public struct PodRedirection: Sendable {
+    private let namespace: NetworkNamespace
+    private let plan: RedirectionPlan
+    private let file: RecordFile
+    private let nftPath: String?
+    private let timeout: Duration
+
+    /// `pod` is the UID, which names the record file. `nftPath` is looked for in the usual places by default.
+    public init(
+        pod: String, namespace: NetworkNamespace, stateDirectory: String, plan: RedirectionPlan = RedirectionPlan(),
+        nftPath: String? = nil, timeout: Duration = .seconds(10)
+    ) throws(RedirectionError) {
+        guard PodRedirection.isValid(pod) else { throw .invalidPod(pod) }
+        self.namespace = namespace
+        self.plan = plan
+        self.nftPath = nftPath
+        self.timeout = timeout
+        file = RecordFile(directory: stateDirectory, name: pod + ".redirection")
+    }
+
+    private static func isValid(_ pod: String) -> Bool {
+        let letters = pod.utf8.map { Unicode.Scalar($0) }
+        return (1...128).contains(letters.count)
+            && letters.allSatisfy { ("a"..."z" ~= $0) || ("A"..."Z" ~= $0) || ("0"..."9" ~= $0) || "._-".contains($0) }
+            && letters.first.map { !"._-".contains($0) } == true
+    }
+
+    // MARK: - Installing
+
+    /// In the order they are taken; each may be repeated, and all before a step are done when it begins.
+    enum Step: CaseIterable {
+        /// The record: from now on `remove` can undo everything.
+        case record
+        case settings
+        case routing
+        /// From now on connections are led to the proxy, and the guard stands.
+        case ruleset
+        /// Notes what the rules look like, so that a change to them is seen.
+        case digest
+    }
+
+    /// After this no new TCP connection passes the proxy by, and no byte of an old one leaves; existing connections hang until
+    /// `destroyConnections`.
+    public func install() throws(RedirectionError) {
+        for step in Step.allCases { try perform(step) }
+    }
+
+    func perform(_ step: Step) throws(RedirectionError) {
+        try inside { () throws(RedirectionError) in
+            switch step {
+            case .record: try writeRecord()
+            case .settings: try changeSettings()
+            case .routing: try addRouting()
+            case .ruleset: try nft().apply(NFTRuleset.render(plan))
+            case .digest: try noteDigest()
+            }
+        }
+    }
+
+    private func writeRecord() throws(RedirectionError) {
+        // A record of this namespace stays: what it holds is from before any change, the current values are not.
+        if try record() != nil { return }
+        let settings = try RequiredSetting.present().map { (setting) throws(RedirectionError) in
+            RedirectionRecord.Setting(
+                name: setting.name, value: try kernel { () throws(Errno) in try Sysctl.read(setting.name) })
+        }
+        let record = RedirectionRecord(bootID: try bootID(), namespace: identity, settings: settings)
+        try file.write(record.text)
+    }
+
+    private func changeSettings() throws(RedirectionError) {
+        for setting in try RequiredSetting.present() {
+            try kernel { () throws(Errno) in
+                // Unchanged ones are not written: the file may be read-only in a container that has it right already.
+                if try Sysctl.read(setting.name) != setting.value { try Sysctl.write(setting.name, setting.value) }
+            }
+        }
+    }
+
+    private func addRouting() throws(RedirectionError) {
+        try kernel { () throws(Errno) in
+            let routes = try RouteSocket()
+            for family in try families() {
+                try routes.addLocalRoute(family, table: RedirectionPlan.loopTable)
+                try routes.addRule(loopRule(family))
+            }
+        }
+    }
+
+    private func noteDigest() throws(RedirectionError) {
+        guard var record = try record() else {
+            throw .record(path: file.path, reason: "has disappeared during installation")
+        }
+        guard let listing = try nft().listing() else {
+            throw .nftFailed(status: 0, message: "the table has disappeared during installation")
+        }
+        let digest = RedirectionRecord.digest(listing)
+        if record.rulesetDigest == digest { return }
+        record.rulesetDigest = digest
+        try file.write(record.text)
+    }
+
+    // MARK: - Removing
+
+    /// Leaves the namespace as it was before `install`; connections through the proxy break.
+    public func remove() throws(RedirectionError) {
+        try inside { () throws(RedirectionError) in
+            try nft().apply(NFTRuleset.removal + "\n")
+            try removeRouting()
+            guard let record = try record() else { return }
+            for setting in record.settings {
+                try kernel { () throws(Errno) in
+                    if try Sysctl.read(setting.name) != setting.value { try Sysctl.write(setting.name, setting.value) }
+                }
+            }
+            try file.remove()
+        }
+    }
+
+    private func removeRouting() throws(RedirectionError) {
+        try kernel { () throws(Errno) in
+            let routes = try RouteSocket()
+            for family in [IPAddress.Family.v4, .v6] {
+                do throws(Errno) {
+                    try routes.deleteRule(loopRule(family))
+                    try routes.deleteLocalRoute(family, table: RedirectionPlan.loopTable)
+                } catch  where [EAFNOSUPPORT, EOPNOTSUPP].contains(error.code) {
+                    // A kernel without IPv6 has nothing of ours there.
+                    continue
+                }
+            }
+        }
+    }
+
+    /// Removes what is left of a pod whose namespace is gone.
+    public static func forget(pod: String, stateDirectory: String) throws(RedirectionError) {
+        guard isValid(pod) else { throw .invalidPod(pod) }
+        try RecordFile(directory: stateDirectory, name: pod + ".redirection").remove()
+    }
+
+    // MARK: - Looking
+
+    /// Compares everything with the kernel's state: rules, routes, settings.
+    public func state() throws(RedirectionError) -> RedirectionState {
+        try inside { () throws(RedirectionError) in
+            var missing: [String] = []
+            var isAnythingThere = false
+            let record = try record()
+            if record == nil { missing.append("record") } else { isAnythingThere = true }
+            if let listing = try nft().listing() {
+                isAnythingThere = true
+                if RedirectionRecord.digest(listing) != record?.rulesetDigest { missing.append("unchanged ruleset") }
+            } else {
+                missing.append("ruleset")
+            }
+            try kernel { () throws(Errno) in
+                let routes = try RouteSocket()
+                for family in try families() {
+                    let hasRule = try routes.rules(family).contains(loopRule(family))
+                    let hasRoute = try routes.routes(family, table: RedirectionPlan.loopTable)
+                        .contains { $0.kind == .local && $0.destination.length == 0 && $0.link == 1 }
+                    if !hasRule { missing.append("rule \(family)") }
+                    if !hasRoute { missing.append("route \(family)") }
+                    isAnythingThere = isAnythingThere || hasRule || hasRoute
+                }
+            }
+            for setting in try RequiredSetting.present() {
+                let value = try kernel { () throws(Errno) in try Sysctl.read(setting.name) }
+                // A setting may have had our value all along: its being there proves nothing.
+                if value != setting.value { missing.append("sysctl \(setting.name) = \(setting.value)") }
+            }
+            return missing.isEmpty ? .complete : isAnythingThere ? .partial(missing) : .absent
+        }
+    }
+
+    /// `nil` without rules.
+    public func counters() throws(RedirectionError) -> RedirectionCounters? {
+        try inside { () throws(RedirectionError) in
+            guard let text = try nft().counters() else { return nil }
+            return RedirectionCounters(listing: text)
+        }
+    }
+
+    /// Resets the pod's connections that began before `install` and so pass the proxy by; answers how many.
+    ///
+    /// Spared are those within the pod, the proxy's own, and those of excluded ports. To be called once, before the proxy takes
+    /// connections of the pod: the application's end of a redirected connection cannot be told from an old one.
+    @discardableResult
+    public func destroyConnections() throws(RedirectionError) -> Int {
+        try inside { () throws(RedirectionError) in
+            try kernel { () throws(Errno) in
+                let own = Set(try RouteSocket().addresses().map(\.address))
+                return try SocketDiagnostics.destroyTCP { passesBy($0, own) }
+            }
+        }
+    }
+
+    private func passesBy(_ socket: SocketDiagnostics.TCPSocketEntry, _ own: Set<IPAddress>) -> Bool {
+        let mark = socket.mark & RedirectionPlan.markMask
+        return mark != RedirectionPlan.proxyMark && mark != RedirectionPlan.loopMark
+            && !socket.remote.ip.isLoopback && !socket.local.ip.isLoopback && !own.contains(socket.remote.ip)
+            && !plan.excludedOutboundPorts.contains(socket.remote.port)
+            && !plan.excludedInboundPorts.contains(socket.local.port)
+    }
+
+    // MARK: -
+
+    private func loopRule(_ family: IPAddress.Family) -> RoutingRule {
+        RoutingRule(
+            family: family, mark: RedirectionPlan.loopMark, table: RedirectionPlan.loopTable,
+            priority: RedirectionPlan.loopPriority)
+    }
+
+    /// IPv6 only where the loopback interface has it: the kernel refuses the route otherwise.
+    private func families() throws(Errno) -> [IPAddress.Family] {
+        do throws(Errno) {
+            return try Sysctl.read("net/ipv6/conf/lo/disable_ipv6") == "0" ? [.v4, .v6] : [.v4]
+        } catch  where error.code == ENOENT {
+            return [.v4]
+        }
+    }
+
+    private var identity: String { "\(namespace.device):\(namespace.inode)" }
+
+    private func bootID() throws(RedirectionError) -> String {
+        try kernel { () throws(Errno) in try Sysctl.read("kernel/random/boot_id") }
+    }
+
+    /// `nil` when there is none, or it is of a namespace the pod had before.
+    private func record() throws(RedirectionError) -> RedirectionRecord? {
+        guard let text = try file.read() else { return nil }
+        guard let record = RedirectionRecord(text: text) else {
+            throw .record(
+                path: file.path,
+                reason: "is damaged: restore the sysctls it names by hand if the pod lives, then delete it")
+        }
+        return record.namespace == identity && record.bootID == (try bootID()) ? record : nil
+    }
+
+    private func nft() throws(RedirectionError) -> NFTCommand { try NFTCommand(path: nftPath, timeout: timeout) }
+
+    private func inside<R>(_ body: () throws(RedirectionError) -> R) throws(RedirectionError) -> R {
+        var result: Result<R, RedirectionError>?
+        do {
+            try namespace.run { result = Result(catching: body) }
+        } catch let error as Errno {
+            throw .kernel(error)
+        } catch {
+            preconditionFailure("entering a namespace throws Errno only")
+        }
+        return try result!.get()
+    }
+
+    private func kernel<R>(_ body: () throws(Errno) -> R) throws(RedirectionError) -> R {
+        do throws(Errno) {
+            return try body()
+        } catch {
+            throw .kernel(error)
+        }
+    }
+}

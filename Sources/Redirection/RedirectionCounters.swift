@@ -1,0 +1,24 @@
+/// How often the rules of a pod had to refuse something since they were installed; in packets.
+public struct RedirectionCounters: Hashable, Sendable {
+    /// New connections from outside while the proxy did not listen.
+    public let inboundRefused: UInt64
+    /// Packets the guard kept from leaving in plaintext.
+    public let guardDropped: UInt64
+}
+
+extension RedirectionCounters {
+    /// From `nft list counters`: `counter NAME {`, then `packets N bytes N`.
+    init?(listing: String) {
+        var values: [Substring: UInt64] = [:]
+        var name: Substring?
+        for line in listing.split(separator: "\n") {
+            let words = line.split(whereSeparator: \.isWhitespace)
+            if words.count >= 2, words[0] == "counter" { name = words[1] }
+            if words.count >= 2, words[0] == "packets", let name, let value = UInt64(words[1]) { values[name] = value }
+        }
+        guard let refused = values[NFTRuleset.refusedCounter[...]], let dropped = values[NFTRuleset.droppedCounter[...]]
+        else { return nil }
+        inboundRefused = refused
+        guardDropped = dropped
+    }
+}

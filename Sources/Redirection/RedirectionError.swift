@@ -1,0 +1,34 @@
+public import LinuxNetworking
+
+/// Why a pod's redirection could not be installed, removed or looked at. Installing or removing again is always right.
+public enum RedirectionError: Error, Equatable, Sendable {
+    case nftMissing(searched: [String])
+    /// nft's own text, on one line.
+    case nftFailed(status: Int32, message: String)
+    case nftTimedOut(after: Duration)
+    case kernel(Errno)
+    /// The record of the settings from before cannot be used.
+    case record(path: String, reason: String)
+    case invalidPod(String)
+}
+
+extension RedirectionError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .nftMissing(let searched):
+            "nft is not installed (looked for \(searched.joined(separator: ", "))): install the nftables package"
+        case .nftFailed(let status, let message):
+            "nft refused the rules (exit \(status)): \(message)"
+                + (status == 1 && message.contains("not permitted")
+                    ? "; CAP_NET_ADMIN in the pod's network namespace is needed" : "")
+        case .nftTimedOut(let limit):
+            "nft did not finish within \(limit): the node is overloaded, or another program holds the ruleset"
+        case .kernel(let error):
+            "\(error)"
+        case .record(let path, let reason):
+            "\(path): \(reason)"
+        case .invalidPod(let uid):
+            "pod UID '\(uid)' is not 1 to 128 characters of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
+        }
+    }
+}

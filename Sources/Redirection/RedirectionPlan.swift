@@ -1,0 +1,26 @@
+/// Which ports the redirection leads where, and which connections it leaves alone.
+public struct RedirectionPlan: Hashable, Sendable {
+    /// Where the proxy takes what the pod sends: 127.0.0.1 and ::1.
+    public var outboundPort: UInt16 = 15001
+    /// Where the proxy takes plaintext sent to the pod, on a transparent socket.
+    public var inboundPort: UInt16 = 15006
+    /// Where the proxy takes tunnels; not redirected.
+    public var tunnelPort: UInt16 = 15008
+    /// Destination ports that the pod reaches directly, in plaintext.
+    public var excludedOutboundPorts: Set<UInt16> = []
+    /// Ports of the pod that are reached directly, in plaintext.
+    public var excludedInboundPorts: Set<UInt16> = []
+
+    public init() {}
+
+    /// SO_MARK of the proxy's sockets, under `markMask`: passed by the redirection and by the guard.
+    public static let proxyMark: UInt32 = 0x539
+    /// SO_MARK of the proxy's sockets towards the application with the client's own address: routed to loopback.
+    public static let loopMark: UInt32 = 0x53a
+    /// The bits of a mark that are looked at; others may be the CNI's.
+    public static let markMask: UInt32 = 0xfff
+    /// The routing table of `loopMark`.
+    public static let loopTable: UInt32 = 133
+    /// The priority of its rule: after the local table, before the main one.
+    public static let loopPriority: UInt32 = 100
+}

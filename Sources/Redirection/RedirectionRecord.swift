@@ -1,0 +1,67 @@
+/// What a pod's namespace was like before the redirection changed it: written before the first change, read to undo it.
+///
+/// A text of lines, so that an operator can undo by hand what a lost program cannot.
+struct RedirectionRecord: Equatable {
+    struct Setting: Equatable {
+        /// As for `Sysctl`.
+        let name: String
+        let value: String
+    }
+
+    private static let title = "culvert redirection 1"
+
+    /// Namespaces are told apart by inode only within one boot.
+    let bootID: String
+    let namespace: String
+    let settings: [Setting]
+    /// Of the ruleset as nft lists it after installation; `nil` until then.
+    var rulesetDigest: String?
+
+    var text: String {
+        var lines = [RedirectionRecord.title, "boot \(bootID)", "namespace \(namespace)"]
+        lines += settings.map { "sysctl \($0.name) \($0.value)" }
+        if let rulesetDigest { lines.append("ruleset \(rulesetDigest)") }
+        return lines.joined(separator: "\n") + "\nend\n"
+    }
+
+    init(bootID: String, namespace: String, settings: [Setting], rulesetDigest: String? = nil) {
+        self.bootID = bootID
+        self.namespace = namespace
+        self.settings = settings
+        self.rulesetDigest = rulesetDigest
+    }
+
+    /// `nil` for anything `text` does not produce.
+    init?(text: String) {
+        var lines = text.split(separator: "\n", omittingEmptySubsequences: false)[...]
+        guard lines.popFirst() == RedirectionRecord.title[...], lines.popLast() == "", lines.popLast() == "end",
+            let boot = RedirectionRecord.field("boot", lines.popFirst()),
+            let namespace = RedirectionRecord.field("namespace", lines.popFirst())
+        else { return nil }
+        var settings: [Setting] = []
+        while let line = lines.first, let setting = RedirectionRecord.field("sysctl", line) {
+            guard let space = setting.firstIndex(of: " ") else { return nil }
+            let value = setting[setting.index(after: space)...]
+            settings.append(Setting(name: String(setting[..<space]), value: String(value)))
+            lines.removeFirst()
+        }
+        if let line = lines.popFirst() {
+            guard let digest = RedirectionRecord.field("ruleset", line), lines.isEmpty else { return nil }
+            rulesetDigest = digest
+        }
+        bootID = boot
+        self.namespace = namespace
+        self.settings = settings
+    }
+
+    private static func field(_ name: String, _ line: Substring?) -> String? {
+        guard let line, line.hasPrefix(name + " ") else { return nil }
+        return String(line.dropFirst(name.count + 1))
+    }
+
+    /// FNV-1a, 64 bits: against accidents, not adversaries.
+    static func digest(_ listing: String) -> String {
+        let hash = listing.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
+        return String(hash, radix: 16)
+    }
+}
