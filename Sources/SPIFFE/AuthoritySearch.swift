@@ -3,8 +3,10 @@ import X509
 
 /// The authorities of one trust domain for one verification, which may look only so often.
 ///
-/// The verifier searches all orders of the certificates that a peer sent, and checks a signature at each step. Certificates
-/// that share one key and name make every order look plausible; the bound keeps that search from costing more than a few
+/// The verifier searches all orders of the certificates that a peer sent, and checks a signature at each step.
+/// Certificates
+/// that share one key and name make every order look plausible; the bound keeps that search from costing more than a
+/// few
 /// honest handshakes.
 struct AuthoritySearch: CustomCertificateStore {
     private var authorities: [DistinguishedName: [Certificate]]

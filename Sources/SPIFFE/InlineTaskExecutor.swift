@@ -2,7 +2,8 @@ import Synchronization
 
 /// Runs `async` code that never really waits to its end on the calling thread, and says so when it did wait.
 ///
-/// swift-certificates' verifier is `async` for the sake of stores that look certificates up elsewhere; ours hold them. The
+/// swift-certificates' verifier is `async` for the sake of stores that look certificates up elsewhere; ours hold them.
+/// The
 /// TLS handshake on an event loop needs the verdict before it returns, without blocking on another thread.
 final class InlineTaskExecutor: TaskExecutor {
     private static let shared = InlineTaskExecutor()

@@ -1,4 +1,5 @@
-/// A JSON value (RFC 8259) as a bundle's reader needs it: a repeated member name is an error, a number stays the text it was.
+/// A JSON value (RFC 8259) as a bundle's reader needs it: a repeated member name is an error, a number stays the text
+/// it was.
 ///
 /// Foundation's decoder keeps one of two members with the same name, silently; a bundle map must then be rejected
 /// (SPIFFE Trust Domain and Bundle). Bounded in size and depth.

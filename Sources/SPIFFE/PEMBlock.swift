@@ -2,7 +2,8 @@ import FoundationEssentials
 
 /// One `-----BEGIN …-----` block of a PEM text (RFC 7468), with the line it began on.
 ///
-/// Text between blocks is ignored, as `openssl x509 -text` writes it. A private key's body is not even decoded: what is not
+/// Text between blocks is ignored, as `openssl x509 -text` writes it. A private key's body is not even decoded: what is
+/// not
 /// in memory cannot be printed.
 public struct PEMBlock: Hashable, Sendable {
     /// In bytes, of the whole text.
@@ -62,7 +63,8 @@ public struct PEMBlock: Hashable, Sendable {
         return bytes
     }
 
-    /// The label of a boundary line; `nil` for every other line. Labels are printable ASCII without control characters (RFC 7468 section 3).
+    /// The label of a boundary line; `nil` for every other line. Labels are printable ASCII without control characters
+    /// (RFC 7468 section 3).
     private static func boundary(_ line: [UInt8], _ prefix: String) -> String? {
         guard line.count <= 128, line.starts(with: prefix.utf8), line.count >= prefix.utf8.count + dashes.utf8.count,
             line.suffix(dashes.utf8.count).elementsEqual(dashes.utf8)

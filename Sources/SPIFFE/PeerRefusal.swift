@@ -19,7 +19,8 @@ public enum PeerRefusal: Error, Hashable, Sendable, CustomStringConvertible {
     case noAuthorities(TrustDomain)
     case notYetValid(SPIFFEID, from: Date, now: Date)
     case expired(SPIFFEID, at: Date, now: Date)
-    /// No chain of the presented certificates to an authority of the trust domain passes; the reason for the last one tried.
+    /// No chain of the presented certificates to an authority of the trust domain passes; the reason for the last one
+    /// tried.
     case chain(TrustDomain, String)
     /// The verifier waited for something. It must not; the peer is refused rather than let in unverified.
     case unfinished

@@ -4,7 +4,8 @@ import SwiftASN1
 
 /// Decides who a peer is from the certificates it sent in the TLS handshake (X509-SVID section 5).
 ///
-/// The roots are those of the peer's own trust domain and no others. Synchronous and without I/O: it is called inside the
+/// The roots are those of the peer's own trust domain and no others. Synchronous and without I/O: it is called inside
+/// the
 /// handshake, on the event loop's thread. What a peer can make it do is bounded by `Limits`.
 public struct PeerVerifier: Sendable {
     /// What the peer is in the connection.

@@ -2,7 +2,8 @@ import FoundationEssentials
 import SwiftASN1
 import X509
 
-/// What we ask of a chain beyond swift-certificates' `RFC5280Policy`, which ignores key usage, extended key usage and hash functions.
+/// What we ask of a chain beyond swift-certificates' `RFC5280Policy`, which ignores key usage, extended key usage and
+/// hash functions.
 ///
 /// Runs before that policy and repeats its checks of time and CA flag, because its reasons quote whole certificates.
 /// Position 1 is the leaf; the last certificate is the trust anchor.
@@ -30,7 +31,7 @@ struct SVIDChainPolicy: VerifierPolicy {
             let isAnchor = index == chain.count - 1
             let problem =
                 timeProblem(certificate)
-                ?? (index > 0 ? issuerProblem(certificate, isAnchor: isAnchor) : nil)
+                ?? (index > 0 ? issuerProblem(certificate, authoritiesBelow: index - 1, isAnchor: isAnchor) : nil)
                 // An anchor is trusted by itself: its own signature is not looked at.
                 ?? (isAnchor ? nil : signatureProblem(certificate))
             if let problem {
@@ -47,8 +48,13 @@ struct SVIDChainPolicy: VerifierPolicy {
         return nil
     }
 
-    private func issuerProblem(_ certificate: Certificate, isAnchor: Bool) -> String? {
-        guard certificate.isAuthority else { return "issued another certificate but is not a CA" }
+    private func issuerProblem(_ certificate: Certificate, authoritiesBelow: Int, isAnchor: Bool) -> String? {
+        guard case .isCertificateAuthority(let length)? = try? certificate.extensions.basicConstraints else {
+            return "issued another certificate but is not a CA"
+        }
+        if let length, length < authoritiesBelow {
+            return "has path length \(length) but \(authoritiesBelow) CAs below it"
+        }
         // RFC 5280 section 6.1.4 (n): where the extension exists. An intermediate must have it (X509-SVID section 4.3).
         switch try? certificate.extensions.keyUsage {
         case let usage? where usage.keyCertSign: break

@@ -3,7 +3,8 @@ public import X509
 
 /// Holds a certificate against the X509-SVID standard, rule by rule.
 ///
-/// MUST and MUST NOT give `fail`, SHOULD gives `warn`. The rules' numbers are those of section 1.2 of our SPIFFE dossier,
+/// MUST and MUST NOT give `fail`, SHOULD gives `warn`. The rules' numbers are those of section 1.2 of our SPIFFE
+/// dossier,
 /// which names the standard's section for each.
 public enum SVIDLint {
     public enum Severity: String, Hashable, Sendable, Comparable {
@@ -40,7 +41,8 @@ public enum SVIDLint {
 
     /// One finding for each rule that says something about this kind of certificate, in the rules' order.
     ///
-    /// `issuers` are the certificates presented after this one, for the rule about the chain; none is a legal chain too.
+    /// `issuers` are the certificates presented after this one, for the rule about the chain; none is a legal chain
+    /// too.
     public static func findings(
         for certificate: Certificate, kind: Kind? = nil, issuers: [Certificate] = []
     ) -> [Finding] {

@@ -15,7 +15,8 @@ public struct SVIDViolation: Hashable, Sendable, CustomStringConvertible {
 public enum SVIDProfile {
     /// Every rule that the leaf breaks; empty means that it may leave the authority.
     ///
-    /// What one certificate cannot show is the authority's to keep: that serial numbers never repeat (I5), and how a signing
+    /// What one certificate cannot show is the authority's to keep: that serial numbers never repeat (I5), and how a
+    /// signing
     /// request is treated (I10 to I12).
     public static func violations(
         leaf: Certificate, issuer: Certificate, expectedNotBefore: Date? = nil

@@ -7,7 +7,8 @@ extension TrustBundle {
     /// Reads a JWK set with the SPIFFE members (SPIFFE Trust Domain and Bundle section 4).
     ///
     /// Entries for other uses and of unknown key types are skipped, as the standard asks. An entry that says it is an
-    /// authority but cannot be read is an error: trusting only a part of what was published would look like a revocation.
+    /// authority but cannot be read is an error: trusting only a part of what was published would look like a
+    /// revocation.
     public init(trustDomain: TrustDomain, jwks: some Collection<UInt8>) throws(TrustBundleError) {
         let document: JSONDocument
         do { document = try JSONDocument.read(jwks) } catch { throw .json("\(error)") }

@@ -2,7 +2,8 @@ public import X509
 
 /// The roots of one trust domain (SPIFFE Trust Domain and Bundle section 4).
 ///
-/// Bundles of different trust domains are never merged. No authorities means that the domain has revoked all of them: every
+/// Bundles of different trust domains are never merged. No authorities means that the domain has revoked all of them:
+/// every
 /// SVID of it is then untrusted.
 public struct TrustBundle: Sendable, Equatable {
     /// Always from configuration, never from the bundle's content or from where it was fetched.
@@ -14,7 +15,8 @@ public struct TrustBundle: Sendable, Equatable {
     /// How often to look for a newer one, in seconds; `nil` means that the publisher does not say.
     public let refreshHint: Int?
 
-    /// Authorities whose DER is the same are kept once. Refuses a certificate that is not a CA: it could vouch for nobody,
+    /// Authorities whose DER is the same are kept once. Refuses a certificate that is not a CA: it could vouch for
+    /// nobody,
     /// and is there by mistake.
     public init(
         trustDomain: TrustDomain, authorities: [Certificate], sequence: UInt64 = 0, refreshHint: Int? = nil

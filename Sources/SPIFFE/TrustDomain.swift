@@ -13,7 +13,8 @@ public struct TrustDomain: Hashable, Sendable {
         self.name = try Self.checked(name.utf8[...], offset: 0)
     }
 
-    /// For an authority that is created now: refuses also the names that the grammar allows but that only a mistake produces (`.`, `-a`, `a..b`).
+    /// For an authority that is created now: refuses also the names that the grammar allows but that only a mistake
+    /// produces (`.`, `-a`, `a..b`).
     public static func forNewAuthority(_ name: String) throws(SPIFFEIDError) -> TrustDomain {
         let domain = try TrustDomain(name)
         let labels = domain.name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
