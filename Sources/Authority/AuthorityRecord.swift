@@ -39,4 +39,7 @@ public struct AuthorityRecord: Sendable, Equatable {
 
     /// Whether verifiers are to trust it: every root that is not revoked.
     public var isInBundle: Bool { kind == .root && state != .revoked }
+
+    /// In seconds.
+    var life: TimeInterval { certificate.notValidAfter.timeIntervalSince(certificate.notValidBefore) }
 }

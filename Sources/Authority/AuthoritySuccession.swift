@@ -53,7 +53,7 @@ struct AuthoritySuccession: Sendable {
         let active = records.first { $0.kind == .intermediate && $0.state == .active }
         let root = try activeRoot(of: records)
         if let active {
-            guard isDue(active.certificate, now: now) else { return nil }
+            guard isDue(active, now: now) else { return nil }
             // Close to the root's end a new intermediate gains nothing.
             guard root.certificate.notValidAfter > active.certificate.notValidAfter else { return nil }
         }
@@ -86,11 +86,10 @@ struct AuthoritySuccession: Sendable {
         )
     }
 
-    /// Past the middle of its life, or of the life that the configuration asks for now.
-    private func isDue(_ certificate: Certificate, now: Date) -> Bool {
-        let life = certificate.notValidAfter.timeIntervalSince(certificate.notValidBefore)
-        let half = certificate.notValidAfter.addingTimeInterval(-life / 2)
-        return now >= half || certificate.notValidAfter < now.advanced(by: lifetimes.leaf)
+    /// Past the middle of its life, or too old for the leaves that the configuration asks for now.
+    private func isDue(_ record: AuthorityRecord, now: Date) -> Bool {
+        let end = record.certificate.notValidAfter
+        return now >= end.addingTimeInterval(-record.life / 2) || end < now.advanced(by: lifetimes.leaf)
     }
 
     private func firstStart(now: Date, sequence: UInt64) throws(AuthorityError) -> Outcome {

@@ -89,8 +89,8 @@ public struct AuthorityStatus: Sendable, Equatable {
             switch record.kind {
             case .intermediate where end < now.advanced(by: lifetimes.leaf):
                 return "leaves are cut short: the intermediate ends at \(end.iso8601)"
-            case .root where end < now.advanced(by: lifetimes.intermediate * 6):
-                return "the root ends at \(end.iso8601), less than six intermediate lifetimes away"
+            case .root where now >= end.addingTimeInterval(-record.life / 6):
+                return "the root is in the last sixth of its life and ends at \(end.iso8601)"
             default:
                 return nil
             }

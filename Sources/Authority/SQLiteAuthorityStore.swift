@@ -54,7 +54,7 @@ public final class SQLiteAuthorityStore: AuthorityStore {
 
     public func authorities() async throws(StoreError) -> StoredAuthorities {
         try await read { db in
-            let records = try Row.fetchAll(db, sql: "SELECT * FROM authorities ORDER BY created_at, id").map(
+            let records = try Row.fetchAll(db, sql: "SELECT * FROM authorities ORDER BY created_at, rowid").map(
                 Self.authority)
             let bundle = try Row.fetchOne(db, sql: "SELECT trust_domain, sequence FROM bundle")
             return StoredAuthorities(
@@ -212,7 +212,7 @@ public final class SQLiteAuthorityStore: AuthorityStore {
         }
     }
 
-    /// For tests of a full disk and of a read-only file: neither can be had otherwise when running as root.
+    /// For tests of faults that cannot be had otherwise, such as a full disk.
     func execute(onEveryConnection sql: String) throws {
         for queue in [state, log] {
             try queue.writeWithoutTransaction { try $0.execute(sql: sql) }
