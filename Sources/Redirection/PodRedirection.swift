@@ -28,10 +28,19 @@ public struct PodRedirection: Sendable {
     }
 
     private static func isValid(_ pod: String) -> Bool {
-        let letters = pod.utf8.map { Unicode.Scalar($0) }
-        return (1...128).contains(letters.count)
-            && letters.allSatisfy { ("a"..."z" ~= $0) || ("A"..."Z" ~= $0) || ("0"..."9" ~= $0) || "._-".contains($0) }
-            && letters.first.map { !"._-".contains($0) } == true
+        let bytes = Array(pod.utf8)
+        guard (1...128).contains(bytes.count), let first = bytes.first, isAlphanumeric(first) else { return false }
+        return bytes.allSatisfy { isAlphanumeric($0) || "._-".utf8.contains($0) }
+    }
+
+    private static func isAlphanumeric(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"):
+            true
+        default:
+            false
+        }
     }
 
     // MARK: - Installing
@@ -243,7 +252,8 @@ public struct PodRedirection: Sendable {
                 path: file.path,
                 reason: "is damaged: restore the sysctls it names by hand if the pod lives, then delete it")
         }
-        return record.namespace == identity && record.bootID == (try bootID()) ? record : nil
+        let boot = try bootID()
+        return record.namespace == identity && record.bootID == boot ? record : nil
     }
 
     private func nft() throws(RedirectionError) -> NFTCommand { try NFTCommand(path: nftPath, timeout: timeout) }
