@@ -16,7 +16,7 @@ public final class TestNetwork: Sendable {
 
         /// What the shell prints when it runs `command` in the host's namespace; errors too.
         public func shell(_ command: String) throws -> String {
-            try namespace.run { TestNetwork.output(of: "(\(command)) 2>&1") }
+            try namespace.run { TestNetwork.shell("(\(command)) 2>&1") }
         }
     }
 
@@ -62,7 +62,8 @@ public final class TestNetwork: Sendable {
         self.hosts = hosts
     }
 
-    static func output(of command: String) -> String {
+    /// What the shell prints when it runs `command` in the calling thread's namespace.
+    public static func shell(_ command: String) -> String {
         guard let stream = popen(command, "r") else { return "popen: errno \(errno)" }
         defer { pclose(stream) }
         var text: [UInt8] = []

@@ -1,0 +1,144 @@
+import Testing
+
+@testable import Redirection
+
+@Suite("nft ruleset")
+struct NFTRulesetTests {
+    @Test("the default rules, to the letter")
+    func text() {
+        #expect(
+            NFTRuleset.render(RedirectionPlan()) == """
+                add table inet culvert
+                delete table inet culvert
+                table inet culvert {
+                    counter inbound_refused { }
+                    counter guard_dropped { }
+                    chain outbound {
+                        type nat hook output priority -100; policy accept;
+                        meta l4proto != tcp return
+                        tcp flags & (fin | syn | rst | ack) != syn return
+                        meta mark & 0xfff == { 0x539, 0x53a } return
+                        oifname "lo" return
+                        ip daddr 127.0.0.0/8 return
+                        ip6 daddr ::1 return
+                        meta l4proto tcp redirect to :15001
+                    }
+                    chain inbound {
+                        type filter hook prerouting priority -150; policy accept;
+                        iifname "lo" return
+                        meta l4proto != tcp return
+                        tcp flags & (fin | syn | rst | ack) != syn return
+                        tcp dport 15008 return
+                        meta l4proto tcp tproxy to :15006 accept
+                        counter name inbound_refused
+                        meta l4proto tcp reject with tcp reset
+                        drop
+                    }
+                    chain guard {
+                        type filter hook postrouting priority 0; policy accept;
+                        meta l4proto != tcp return
+                        oifname "lo" return
+                        meta mark & 0xfff == 0x539 return
+                        tcp flags & (fin | syn | rst) == rst return
+                        counter name guard_dropped drop
+                    }
+                }
+
+                """)
+    }
+
+    @Test("excluded ports are let through by the redirection and by the guard, sorted")
+    func exclusions() {
+        var plan = RedirectionPlan()
+        plan.excludedOutboundPorts = [5432, 25]
+        plan.excludedInboundPorts = [9100]
+        plan.outboundPort = 1
+        plan.inboundPort = 2
+        plan.tunnelPort = 3
+        let lines = NFTRuleset.render(plan).split(separator: "\n").map { $0.drop { $0 == " " } }
+        #expect(
+            lines.filter { $0.hasPrefix("tcp dport") || $0.hasPrefix("tcp sport") || $0.contains(" to :") } == [
+                "tcp dport { 25, 5432 } return",
+                "meta l4proto tcp redirect to :1",
+                "tcp dport 3 return",
+                "tcp dport { 9100 } return",
+                "meta l4proto tcp tproxy to :2 accept",
+                "tcp dport { 25, 5432 } return",
+                "tcp sport { 9100 } return",
+            ])
+    }
+
+    @Test("counters are read from nft's listing, and not from another text")
+    func counters() {
+        let listing = """
+            table inet culvert {
+            \tcounter inbound_refused {
+            \t\tpackets 3 bytes 180
+            \t}
+            \tcounter guard_dropped {
+            \t\tpackets 12 bytes 900
+            \t}
+            }
+            """
+        #expect(RedirectionCounters(listing: listing)?.inboundRefused == 3)
+        #expect(RedirectionCounters(listing: listing)?.guardDropped == 12)
+        #expect(RedirectionCounters(listing: "") == nil)
+        #expect(RedirectionCounters(listing: "counter inbound_refused {\npackets x bytes 1\n}") == nil)
+    }
+}
+
+@Suite("Redirection record")
+struct RedirectionRecordTests {
+    private static let record = RedirectionRecord(
+        bootID: "5d2f", namespace: "4:4026532001",
+        settings: [.init(name: "net/ipv4/tcp_timestamps", value: "1"), .init(name: "net/ipv4/x", value: "a b")],
+        rulesetDigest: "cbf29ce484222325")
+
+    @Test("is a text of lines, and the same when read back")
+    func roundTrip() {
+        var record = Self.record
+        #expect(
+            record.text == """
+                culvert redirection 1
+                boot 5d2f
+                namespace 4:4026532001
+                sysctl net/ipv4/tcp_timestamps 1
+                sysctl net/ipv4/x a b
+                ruleset cbf29ce484222325
+                end
+
+                """)
+        #expect(RedirectionRecord(text: record.text) == record)
+        record.rulesetDigest = nil
+        #expect(RedirectionRecord(text: record.text) == record)
+    }
+
+    @Test("cut anywhere or changed in its structure, it is refused")
+    func damaged() {
+        let text = Self.record.text
+        for count in 0..<text.count { #expect(RedirectionRecord(text: String(text.prefix(count))) == nil) }
+        for (old, new) in [
+            ("culvert", "other"), ("boot", "root"), ("\nend", "\nsomething\nend"), ("sysctl", "sysctrl"),
+        ] {
+            #expect(RedirectionRecord(text: replacing(old, by: new, in: text)) == nil)
+        }
+    }
+
+    private func replacing(_ old: String, by new: String, in text: String) -> String {
+        guard let range = text.firstRange(of: old) else { return text }
+        return text.replacingCharacters(range, new)
+    }
+
+    @Test("digests differ with the text (FNV-1a test vectors)")
+    func digest() {
+        #expect(RedirectionRecord.digest("") == "cbf29ce484222325")
+        #expect(RedirectionRecord.digest("a") == "af63dc4c8601ec8c")
+        #expect(RedirectionRecord.digest("foobar") == "85944171f73967e8")
+    }
+}
+
+extension String {
+    fileprivate func replacingCharacters(_ range: Range<Index>, _ new: String) -> String {
+        String(self[..<range.lowerBound]) + new + String(self[range.upperBound...])
+    }
+}
