@@ -18,8 +18,8 @@ extension HBONEConnection {
             staging.map(ChunkPool.put)
             staging = nil
         }
-        for (stream, code) in cancelled { didClose(stream, code) }
-        cancelled.removeAll(keepingCapacity: true)
+        closeCancelled()
+        pausedByBound = false
         // After a terminating GOAWAY nghttp2 would still send, but does not want to.
         while failure == nil, engine.output.count < limits.pendingOutputMax, nghttp2_session_want_write(session) != 0 {
             var bytes: UnsafePointer<UInt8>?
@@ -37,6 +37,11 @@ extension HBONEConnection {
             }
         }
         seal()
+    }
+
+    /// A `closed` hook may reset further streams.
+    private func closeCancelled() {
+        while let (stream, code) = cancelled.popLast() { didClose(stream, code) }
     }
 
     private func applyResumes() -> Bool {
@@ -123,11 +128,18 @@ extension HBONEConnection {
             stream.isOpened = true
             // Only now: a stream with RST_STREAM queued would not send its HEADERS any more.
             if stream.resetAfterEnd { submitReset(stream.id, HTTP2ErrorCode.noError) }
-        case NGHTTP2_GOAWAY.rawValue:
+        case NGHTTP2_GOAWAY.rawValue where frame.goaway.error_code != HTTP2ErrorCode.noError:
+            // nghttp2 blames the peer. The connection ends with this, whatever streams there are.
             let debug = UnsafeRawBufferPointer(start: frame.goaway.opaque_data, count: frame.goaway.opaque_data_len)
-            sentGoAway = (frame.goaway.error_code, String(decoding: debug, as: UTF8.self))
+            failure = failure ?? .http2(Self.blame(frame.goaway.error_code, String(decoding: debug, as: UTF8.self)))
         default: break
         }
+    }
+
+    private static func blame(_ code: UInt32, _ text: String) -> String {
+        // The limit on resets is the one reason that nghttp2 does not give (it says INTERNAL_ERROR).
+        let reason = text.isEmpty && code == HTTP2ErrorCode.internalError ? "streams are reset too fast" : text
+        return reason.isEmpty ? HTTP2ErrorCode.name(code) : "\(HTTP2ErrorCode.name(code)): \(reason)"
     }
 
     /// A request that cannot be sent any more, because the peer went away first. The peer has not seen it.

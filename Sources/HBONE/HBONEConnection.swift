@@ -42,7 +42,6 @@ open class HBONEConnection {
     private var opening = HTTP2Opening()
     var idleFrames = 0
     var isDraining = false
-    var sentGoAway: (code: UInt32, text: String)?
     var receivedGoAwayCode: UInt32 = 0
 
     /// Requests that were reset before their HEADERS left; closed by the next `produce`.
@@ -214,6 +213,8 @@ open class HBONEConnection {
             finish(failure)
         } else if closeRequested {
             if peer != nil {
+                // Answers and resets first: nghttp2 drops them once it is told to terminate.
+                pump()
                 nghttp2_session_terminate_session(session, HTTP2ErrorCode.noError)
                 pump()
                 engine.sendCloseNotify()
@@ -224,7 +225,7 @@ open class HBONEConnection {
             finish(receivedGoAwayCode == 0 ? .clean : .goAway(code: receivedGoAwayCode))
         } else if peer != nil, isSessionOver {
             engine.sendCloseNotify()
-            finish(sessionEnd)
+            finish(receivedGoAwayCode == 0 ? .clean : .goAway(code: receivedGoAwayCode))
         }
         isBusy = false
     }
@@ -232,14 +233,6 @@ open class HBONEConnection {
     /// GOAWAY was sent or received, and the last stream is gone.
     private var isSessionOver: Bool {
         cancelled.isEmpty && nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0
-    }
-
-    private var sessionEnd: ConnectionEnd {
-        if let sentGoAway, sentGoAway.code != HTTP2ErrorCode.noError {
-            let name = HTTP2ErrorCode.name(sentGoAway.code)
-            return .http2(sentGoAway.text.isEmpty ? name : "\(name): \(sentGoAway.text)")
-        }
-        return receivedGoAwayCode == 0 ? .clean : .goAway(code: receivedGoAwayCode)
     }
 
     private func finish(_ end: ConnectionEnd) {

@@ -64,10 +64,8 @@ final class TLSEngine {
         ERR_clear_error()
     }
 
-    func inputDone() {
-        assert(input.isEmpty || isDead || SSL_get_shutdown(ssl) != 0)
-        input = UnsafeRawBufferPointer(start: nil, count: 0)
-    }
+    /// What was not taken by now is dropped: the connection is at its end.
+    func inputDone() { input = UnsafeRawBufferPointer(start: nil, count: 0) }
 
     func handshake() -> Step {
         guard !isDead else { return .needsInput }
