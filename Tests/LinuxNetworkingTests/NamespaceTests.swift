@@ -130,3 +130,37 @@ private final class Shared: Sendable {
 
     init(_ descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
 }
+
+@Suite("Packet tap", .enabled(if: isRoot, "needs root: makes network namespaces"))
+struct PacketTapTests {
+    @Test("counts both directions of a connection, exactly", arguments: [IPAddress.Family.v4, .v6])
+    func counting(_ family: IPAddress.Family) throws {
+        let network = try TestNetwork(hosts: 2)
+        let (client, server) = (network.hosts[0], network.hosts[1])
+        let tap = try client.namespace.run { try PacketTap(interface: "eth0") }
+        let address = SocketAddress(server.address(family), port: 8080)
+        let listener = try server.namespace.run { try TCPSocket.listen(on: address, dualStack: false) }
+        let connection = try client.namespace.run { try TestConnection.connect(to: address) }
+        let accepted = try TestConnection.accept(listener)
+        try TestConnection.send(String(repeating: "x", count: 3_000), over: connection)
+        _ = try TestConnection.receive(from: accepted)
+        try TestConnection.send("\u{16}\u{3}answer", over: accepted)
+        _ = try TestConnection.receive(from: connection)
+        let local = try #require(TCPSocket.localAddress(connection.raw))
+        let snapshot = tap.snapshot()
+        let out = snapshot.flows[FlowKey(source: local, destination: address)]
+        let back = snapshot.flows[FlowKey(source: address, destination: local)]
+        #expect(out?.payloadBytes == 3_000)
+        #expect(out?.beginsWithTLS == false)
+        #expect(back?.payloadBytes == 8)
+        #expect(back?.beginsWithTLS == true)
+        #expect(snapshot.flows.count == 2)
+        #expect(snapshot.dropped == 0)
+        #expect(snapshot.failure == nil)
+    }
+
+    @Test("an interface that does not exist is an error")
+    func missing() {
+        #expect { _ = try PacketTap(interface: "none0") } throws: { ($0 as? Errno)?.code == ENODEV }
+    }
+}

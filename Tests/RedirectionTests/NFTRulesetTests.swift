@@ -142,3 +142,15 @@ extension String {
         String(self[..<range.lowerBound]) + new + String(self[range.upperBound...])
     }
 }
+
+@Suite("Redirection errors")
+struct RedirectionErrorTests {
+    @Test("tell the operator what to do")
+    func text() {
+        let denied = RedirectionError.nftFailed(status: 1, message: "Error: Operation not permitted")
+        #expect(denied.description.hasSuffix("CAP_NET_ADMIN in the pod's network namespace is needed"))
+        #expect(
+            RedirectionError.nftMissing(searched: ["/sbin/nft"]).description.contains("install the nftables package"))
+        #expect(RedirectionError.nftTimedOut(after: .seconds(10)).description.contains("10.0 seconds"))
+    }
+}

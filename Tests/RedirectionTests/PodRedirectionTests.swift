@@ -393,8 +393,6 @@ struct PodRedirectionTrafficTests {
     func datagrams() throws {
         let fixture = try PodFixture()
         try fixture.redirection().install()
-        let output = try fixture.pod.shell("ping -c 1 -W 1 \(fixture.peer.v4) >/dev/null && echo icmp")
-        #expect(output == "icmp\n" || output.contains("not found"))
         func datagramSocket(_ host: TestNetwork.Host) throws -> Int32 {
             try host.namespace.run { socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0) }
         }
