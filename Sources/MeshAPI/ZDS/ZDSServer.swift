@@ -34,6 +34,9 @@ public final class ZDSServer: Sendable {
     /// Proxies connected at the moment.
     public var connectionCount: Int { state.withLock { $0.core.connectionCount } }
 
+    /// Every connected proxy has heard of all pods and removals, and has answered.
+    public var isSettled: Bool { state.withLock { $0.core.isSettled } }
+
     /// The proxy is to serve this pod; a pod of the same uid is replaced. Throws when the pod does not fit the protocol.
     public func add(uid: String, info: ZDSWorkloadInfo, namespace: NetworkNamespace) throws(ZDSError) {
         try state.withLock { (state) throws(ZDSError) in

@@ -44,7 +44,14 @@ struct ZDSServerState {
 
     var podCount: Int { pods.count }
     var connectionCount: Int { connections.count }
-    var connectionIDs: [ConnectionID] { Array(connections.keys) }
+
+    /// Every connected proxy has heard of all that concerns it, and has answered.
+    var isSettled: Bool {
+        connections.allSatisfy { id, connection in
+            var ahead = connection
+            return connection.inFlight == nil && request(for: &ahead, isNewest: id == connections.keys.max()) == nil
+        }
+    }
 
     /// Throws when the pod cannot be told of: its request does not fit a packet, or there are too many.
     mutating func add(uid: String, _ info: ZDSWorkloadInfo) throws(ZDSError) {
