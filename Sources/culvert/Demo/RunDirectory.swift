@@ -1,0 +1,70 @@
+import Glibc
+import LinuxNetworking
+
+/// `/run/culvert-demo`: where one demo at a time keeps its files, and writes down what it would leave behind if killed.
+final class RunDirectory {
+    let path: String
+    private let lock: OwnedDescriptor
+
+    /// The directory itself is the lock (flock(2)), which the kernel lets go of with the process that holds it.
+    init(path: String = "/run/culvert-demo") throws {
+        self.path = path
+        while true {
+            guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw Errno(code: errno, call: "create \(path)") }
+            let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+            if descriptor < 0 && errno == ENOENT { continue }
+            guard descriptor >= 0 else { throw Errno(code: errno, call: "open \(path)") }
+            let lock = OwnedDescriptor(adopting: descriptor)
+            guard flock(lock.raw, LOCK_EX | LOCK_NB) == 0 else {
+                throw DemoError(
+                    "another demo is running",
+                    hint: "stop it with Ctrl-C, then start this one again (\(path) is locked)")
+            }
+            // The former holder may have removed the directory between open and flock.
+            var (held, named) = (stat(), stat())
+            guard fstat(lock.raw, &held) == 0, lstat(path, &named) == 0, held.st_ino == named.st_ino else { continue }
+            guard held.st_uid == geteuid() else {
+                throw DemoError("\(path) belongs to another user", hint: "remove it")
+            }
+            fchmod(lock.raw, 0o700)
+            self.lock = lock
+            return
+        }
+    }
+
+    func file(_ name: String) -> String { "\(path)/\(name)" }
+
+    func makeDirectory(_ name: String) throws(Errno) -> String {
+        let directory = file(name)
+        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
+            throw Errno(code: errno, call: "create \(directory)")
+        }
+        return directory
+    }
+
+    /// For the next demo, should this one be killed.
+    func note(_ process: ProcessStamp) throws(Errno) {
+        try TextFile.write(file("state"), "\(process)\n", append: true)
+    }
+
+    /// Ends the processes and removes the namespaces and files of a demo that did not get to do it itself.
+    /// Returns whether there was anything.
+    @discardableResult
+    func removeLeftovers(namespacePrefix: String = DemoTopology.prefix) throws -> Bool {
+        let stamps = ((try? TextFile.read(file("state"))) ?? "").split(separator: "\n").compactMap {
+            ProcessStamp(String($0))
+        }
+        let running = stamps.filter(\.isRunning)
+        for process in running { kill(process.pid, SIGKILL) }
+        let end = ContinuousClock.now + .seconds(5)
+        while running.contains(where: \.isRunning), .now < end { usleep(5000) }
+        let names = NamedNetworkNamespace.names(prefix: namespacePrefix)
+        for name in names { try NamedNetworkNamespace.remove(name) }
+        let hadFiles = !DirectoryTree.entries(path).isEmpty
+        try DirectoryTree.empty(path)
+        return hadFiles || !names.isEmpty || !running.isEmpty
+    }
+
+    /// After `removeLeftovers`; the lock stays until this object goes.
+    func remove() { rmdir(path) }
+}
