@@ -12,7 +12,7 @@ public struct MeshFile: Hashable, Sendable {
     }
 
     public struct Pod: Hashable, Sendable {
-        /// 1 to 128 bytes of `[A-Za-z0-9._-]`, unique in the mesh: it names files and resources.
+        /// 1 to 128 bytes of `[A-Za-z0-9._-]`, a letter or digit first, unique in the mesh: it names files and resources.
         public let uid: String
         public let name: String
         public let namespace: String

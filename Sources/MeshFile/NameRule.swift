@@ -14,10 +14,10 @@ enum NameRule {
         case .label: "1 to 63 lower-case letters, digits and '-', a letter or digit at both ends"
         case .subdomain:
             "at most 253 lower-case letters, digits, '-' and '.', a letter or digit at both ends of each part"
-        case .uid: "1 to 128 letters, digits, '.', '_' and '-', not only dots"
+        case .uid: "1 to 128 letters, digits, '.', '_' and '-', a letter or digit first"
         case .labelKey: "the form [prefix/]name"
         case .labelValue: "at most 63 letters, digits, '.', '_' and '-', a letter or digit at both ends"
-        case .path: "an absolute path of at most 4095 bytes"
+        case .path: "an absolute path of at most 4095 bytes, without control characters"
         }
     }
 
@@ -27,15 +27,15 @@ enum NameRule {
         case .label: return NameRule.isLabel(bytes[...])
         case .subdomain: return NameRule.isSubdomain(bytes)
         case .uid:
-            // It becomes part of file names: "." and ".." are directories.
+            // It becomes part of file names: neither "..", nor hidden, nor like an option.
             return (1...128).contains(bytes.count) && bytes.allSatisfy(NameRule.isWordByte)
-                && !bytes.allSatisfy { $0 == UInt8(ascii: ".") }
+                && NameRule.isAlphanumeric(bytes[0])
         case .labelKey:
             let parts = bytes.split(separator: UInt8(ascii: "/"), maxSplits: 1, omittingEmptySubsequences: false)
             guard let name = parts.last, !name.isEmpty, NameRule.isLabelValue(name) else { return false }
             return parts.count == 1 || NameRule.isSubdomain(Array(parts[0]))
         case .labelValue: return NameRule.isLabelValue(bytes[...])
-        case .path: return bytes.first == UInt8(ascii: "/") && bytes.count <= 4095 && !bytes.contains(0)
+        case .path: return bytes.first == UInt8(ascii: "/") && bytes.count <= 4095 && bytes.allSatisfy { $0 >= 0x20 }
         }
     }
 

@@ -118,14 +118,14 @@ struct MeshFileErrorTests {
             "a bad uid", ("6f1c", "a/b"),
             errors: [
                 """
-                mesh.yaml:6:10: expected a uid of 1 to 128 letters, digits, '.', '_' and '-', not only dots, got "a/b"
+                mesh.yaml:6:10: expected a uid of 1 to 128 letters, digits, '.', '_' and '-', a letter or digit first, got "a/b"
                 """
             ]),
         Case(
             "a uid that is a directory", ("6f1c", "\"..\""),
             errors: [
                 """
-                mesh.yaml:6:10: expected a uid of 1 to 128 letters, digits, '.', '_' and '-', not only dots, got ".."
+                mesh.yaml:6:10: expected a uid of 1 to 128 letters, digits, '.', '_' and '-', a letter or digit first, got ".."
                 """
             ]),
         Case(
@@ -138,7 +138,9 @@ struct MeshFileErrorTests {
             ]),
         Case(
             "a relative netns", ("/run/netns/pod-web", "pod-web"),
-            errors: ["mesh.yaml:12:12: expected a netns of an absolute path of at most 4095 bytes, got \"pod-web\""]),
+            errors: [
+                "mesh.yaml:12:12: expected a netns of an absolute path of at most 4095 bytes, without control characters, got \"pod-web\""
+            ]),
         Case(
             "a bad address", ("10.244.2.2", "10.244.2.02"),
             errors: ["mesh.yaml:17:17: expected the IPv4 or IPv6 address of one host, got \"10.244.2.02\""]),

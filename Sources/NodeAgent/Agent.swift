@@ -1,0 +1,136 @@
+public import Logging
+public import ServiceLifecycle
+import Synchronization
+
+/// One node's agent: enrols its pods, hands them to the proxy, and tells the proxy what the mesh looks like.
+public final class Agent: Service {
+    /// What becomes of the redirections when the agent is shut down. A killed agent always leaves them: its pods stay
+    /// closed, and the next agent adopts them.
+    public enum OnExit: String, Sendable, CaseIterable {
+        /// For an upgrade: the pods stay enrolled, served by the proxy that runs on.
+        case leave
+        /// Nothing stays behind.
+        case remove
+    }
+
+    /// How often namespaces are looked at, and failed pods retried, when no change calls for it.
+    private static let tick = Duration.milliseconds(500)
+
+    private struct Inbox {
+        var cluster: ClusterState?
+        var isStopping = false
+    }
+
+    private let node: String
+    private let source: any PodSource
+    private let namespaces: any PodNamespaces
+    private let redirector: any PodRedirector
+    private let handoff: any PodHandoff
+    private let publisher: any MeshPublisher
+    private let onExit: OnExit
+    private let logger: Logger
+
+    private let inbox = Mutex(Inbox())
+    private let phases = Mutex<[String: EnrolmentPlan.Phase]>([:])
+    /// At most one is pending: whoever is woken looks at the inbox.
+    private let wakeUps: AsyncStream<Void>
+    private let wakeUp: AsyncStream<Void>.Continuation
+
+    public init(
+        node: String, source: any PodSource, namespaces: any PodNamespaces = KernelPodNamespaces(),
+        redirector: any PodRedirector, handoff: any PodHandoff, publisher: any MeshPublisher, onExit: OnExit,
+        logger: Logger
+    ) {
+        self.node = node
+        self.source = source
+        self.namespaces = namespaces
+        self.redirector = redirector
+        self.handoff = handoff
+        self.publisher = publisher
+        self.onExit = onExit
+        self.logger = logger
+        (wakeUps, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    /// Each pod of this node that is enrolled, or should be, by uid.
+    public var podPhases: [String: EnrolmentPlan.Phase] { phases.withLock { $0 } }
+
+    /// Runs until graceful shutdown, once. Cancelled instead, it leaves the redirections as they are.
+    public func run() async throws {
+        let (started, start) = AsyncStream<Never>.makeStream()
+        try await withGracefulShutdownHandler {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await self.follow() }
+                group.addTask { try await self.tickForever() }
+                group.addTask { try await self.serve(after: started) }
+                group.addTask { try await self.reconcileUntilStopped(start) }
+                defer { group.cancelAll() }
+                try await group.next()
+            }
+        } onGracefulShutdown: {
+            self.inbox.withLock { $0.isStopping = true }
+            self.wakeUp.yield()
+        }
+    }
+
+    private func follow() async throws {
+        try await source.follow { cluster in
+            self.inbox.withLock { $0.cluster = cluster }
+            self.wakeUp.yield()
+        }
+    }
+
+    private func tickForever() async throws {
+        while true {
+            try await Task.sleep(for: Self.tick)
+            wakeUp.yield()
+        }
+    }
+
+    private func serve(after started: AsyncStream<Never>) async throws {
+        for await _ in started {}
+        try Task.checkCancellation()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await self.publisher.run() }
+            group.addTask { try await self.handoff.run() }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    private func reconcileUntilStopped(_ start: AsyncStream<Never>.Continuation) async throws {
+        var enroller = try PodEnroller(
+            node: node, namespaces: namespaces, redirector: redirector, handoff: handoff, logger: logger)
+        var published: ClusterState?
+        for await _ in wakeUps {
+            let (cluster, isStopping) = inbox.withLock { ($0.cluster, $0.isStopping) }
+            if isStopping { break }
+            guard let cluster else { continue }
+            if cluster != published {
+                // Before the pods: the proxy is to know where a new pod's connections may go when it gets the pod.
+                publish(cluster)
+                published = cluster
+            }
+            await enroller.reconcile(with: cluster, now: .now)
+            phases.withLock { $0 = enroller.plan.entries.mapValues(\.phase) }
+            start.finish()
+        }
+        guard !Task.isCancelled, onExit == .remove else { return }
+        enroller.withdrawAll(now: .now)
+        await handoff.settle()
+    }
+
+    private func publish(_ cluster: ClusterState) {
+        let mesh = PublishedMesh(cluster)
+        for (uid, reason) in mesh.omitted {
+            logger.error("Pod left out of the mesh", metadata: ["pod": "\(uid)", "reason": "\(reason)"])
+        }
+        publisher.publish(mesh)
+        logger.info(
+            "Mesh published",
+            metadata: [
+                "workloads": "\(mesh.workloads.count)", "enrolled": "\(mesh.enrolledCount)",
+                "services": "\(mesh.services.count)",
+            ])
+    }
+}

@@ -1,0 +1,68 @@
+public import IPAddressing
+public import MeshState
+public import SPIFFE
+
+/// Everything that the agent knows of the cluster at one moment: the pods of all nodes, namespaces and services.
+public struct ClusterState: Hashable, Sendable {
+    public struct Pod: Hashable, Sendable {
+        public let uid: String
+        public let name: String
+        public let namespace: String
+        public let serviceAccount: String
+        public let node: String
+        public let addresses: [IPAddress]
+        /// The path of its network namespace on its node; nil where it has none of its own.
+        public let netns: String?
+        public let labels: [String: String]
+        /// The services that it is an endpoint of, with its own ports where they differ from the service's.
+        public let services: [ServiceName: [UInt16: UInt16]]
+
+        public init(
+            uid: String, name: String, namespace: String, serviceAccount: String, node: String, addresses: [IPAddress],
+            netns: String?, labels: [String: String] = [:], services: [ServiceName: [UInt16: UInt16]] = [:]
+        ) {
+            self.uid = uid
+            self.name = name
+            self.namespace = namespace
+            self.serviceAccount = serviceAccount
+            self.node = node
+            self.addresses = addresses
+            self.netns = netns
+            self.labels = labels
+            self.services = services
+        }
+    }
+
+    public let trustDomain: TrustDomain
+    /// The label that enrols a namespace with `true`, and takes a single pod out with `false`.
+    public let enrolmentLabel: String
+    /// Labels by the name of the namespace.
+    public let namespaces: [String: [String: String]]
+    public let pods: [Pod]
+    public let services: [Service]
+
+    public init(
+        trustDomain: TrustDomain, enrolmentLabel: String, namespaces: [String: [String: String]], pods: [Pod],
+        services: [Service]
+    ) {
+        self.trustDomain = trustDomain
+        self.enrolmentLabel = enrolmentLabel
+        self.namespaces = namespaces
+        self.pods = pods
+        self.services = services
+    }
+
+    /// Whether a pod's connections go through the proxy.
+    ///
+    /// Exactly `true` enrols and exactly `false` takes out, as Cilium and Istio have it: other spellings are not guessed
+    /// at. A pod without a network namespace of its own cannot be entered: redirecting it would redirect its node.
+    public func isEnrolled(_ pod: Pod) -> Bool {
+        pod.netns != nil && namespaces[pod.namespace]?[enrolmentLabel] == "true"
+            && pod.labels[enrolmentLabel] != "false"
+    }
+
+    /// The pods of a node that are to be enrolled.
+    public func enrolledPods(of node: String) -> [Pod] {
+        pods.filter { $0.node == node && isEnrolled($0) }
+    }
+}

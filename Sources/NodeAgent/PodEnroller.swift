@@ -1,0 +1,142 @@
+import IPAddressing
+import LinuxNetworking
+import Logging
+
+/// Carries out the enrolment plan of one node. Confined to the task that runs the agent.
+struct PodEnroller {
+    private(set) var plan: EnrolmentPlan
+
+    private let node: String
+    private let namespaces: any PodNamespaces
+    private let redirector: any PodRedirector
+    private let handoff: any PodHandoff
+    private let logger: Logger
+    /// Kept open while the pod is enrolled: the redirection can be removed even when the path leads elsewhere by then.
+    private var held: [String: NetworkNamespace] = [:]
+
+    init(
+        node: String, namespaces: any PodNamespaces, redirector: any PodRedirector, handoff: any PodHandoff,
+        logger: Logger
+    ) throws {
+        self.node = node
+        self.namespaces = namespaces
+        self.redirector = redirector
+        self.handoff = handoff
+        self.logger = logger
+        plan = EnrolmentPlan(recorded: try redirector.records())
+    }
+
+    /// Does all that can be done now.
+    mutating func reconcile(with cluster: ClusterState, now: ContinuousClock.Instant) async {
+        let desired = cluster.enrolledPods(of: node)
+        var observed: [String: NamespaceID] = [:]
+        for pod in desired {
+            observed[pod.uid] = pod.netns.flatMap(namespaces.id)
+        }
+        while true {
+            // Each step ends in a state that does not ask for it again at this moment, so this ends too.
+            let steps = plan.steps(desired: desired, observed: observed, now: now)
+            if steps.isEmpty { return }
+            for step in steps { await perform(step, now: now) }
+        }
+    }
+
+    /// Takes every pod out. What cannot be is logged and stays on record.
+    mutating func withdrawAll(now: ContinuousClock.Instant) {
+        for uid in plan.entries.keys.sorted() { withdraw(uid: uid, now: now) }
+    }
+
+    private mutating func perform(_ step: EnrolmentPlan.Step, now: ContinuousClock.Instant) async {
+        switch step {
+        case .enrol(let pod, let replacing): await enrol(pod, replacing: replacing, now: now)
+        case .withdraw(let uid): withdraw(uid: uid, now: now)
+        }
+    }
+
+    /// Redirection comes before the handover: until the proxy listens, the pod's connections are refused, not let past.
+    private mutating func enrol(_ pod: ClusterState.Pod, replacing: Bool, now: ContinuousClock.Instant) async {
+        var metadata = metadata(pod.uid)
+        metadata["name"] = "\(pod.namespace)/\(pod.name)"
+        var redirected: NamespaceID?
+        do {
+            guard let path = pod.netns else { return }
+            let namespace = try namespaces.open(path: path)
+            try check(namespace, holds: pod.addresses, path)
+            let bypassed = try redirector.install(uid: pod.uid, netns: path, in: namespace)
+            redirected = NamespaceID(namespace)
+            if bypassed {
+                let count = try redirector.resetConnections(uid: pod.uid, in: namespace)
+                metadata["connectionsReset"] = "\(count)"
+            }
+            if replacing {
+                handoff.remove(uid: pod.uid)
+                await handoff.settle()
+            }
+            try handoff.add(pod, in: namespace)
+            held[pod.uid] = namespace
+            plan.enrolled(pod, in: NamespaceID(namespace))
+            logger.info("Pod enrolled", metadata: metadata)
+        } catch {
+            let before = plan.entries[pod.uid]?.failure?.reason
+            plan.failed(toEnrol: pod, in: redirected, reason: "\(error)", now: now)
+            metadata["reason"] = "\(error)"
+            metadata["attempt"] = "\(plan.entries[pod.uid]?.failure?.attempts ?? 1)"
+            // The same reason again and again is one piece of news.
+            logger.log(
+                level: before == "\(error)" ? .debug : .error, "Pod not enrolled; will be tried again",
+                metadata: metadata)
+        }
+    }
+
+    /// The path could lead to another pod's namespace by mistake, or to the node's own: redirecting that would cut it off.
+    private func check(_ namespace: NetworkNamespace, holds addresses: [IPAddress], _ path: String) throws {
+        let present = try namespaces.addresses(in: namespace)
+        guard addresses.contains(where: present.contains) else {
+            throw EnrolmentError.foreignNamespace(path: path, expected: addresses, found: present)
+        }
+    }
+
+    /// The redirection goes first: connections opened from now on pass by the proxy, which still serves the older ones.
+    private mutating func withdraw(uid: String, now: ContinuousClock.Instant) {
+        var metadata = metadata(uid)
+        do {
+            try redirector.remove(uid: uid, from: try held[uid] ?? recordedNamespace(of: uid))
+            handoff.remove(uid: uid)
+            held[uid] = nil
+            plan.withdrawn(uid: uid)
+            logger.info("Pod withdrawn", metadata: metadata)
+        } catch {
+            let before = plan.entries[uid]?.failure?.reason
+            plan.failed(toWithdraw: uid, reason: "\(error)", now: now)
+            metadata["reason"] = "\(error)"
+            logger.log(
+                level: before == "\(error)" ? .debug : .error, "Pod not withdrawn; will be tried again",
+                metadata: metadata)
+        }
+    }
+
+    /// The namespace of an earlier agent's redirection; nil when it is gone, also if another one is at its path now.
+    private func recordedNamespace(of uid: String) throws -> NetworkNamespace? {
+        guard let record = try redirector.records().first(where: { $0.uid == uid }),
+            namespaces.id(at: record.netns) == record.namespace
+        else { return nil }
+        let namespace = try namespaces.open(path: record.netns)
+        return NamespaceID(namespace) == record.namespace ? namespace : nil
+    }
+
+    private func metadata(_ uid: String) -> Logger.Metadata { ["pod": "\(uid)"] }
+}
+
+/// Why a pod is not enrolled, where it is not the kernel that says so.
+enum EnrolmentError: Error, Hashable, Sendable, CustomStringConvertible {
+    case foreignNamespace(path: String, expected: [IPAddress], found: Set<IPAddress>)
+
+    var description: String {
+        switch self {
+        case .foreignNamespace(let path, let expected, let found):
+            let wanted = expected.map(\.description).joined(separator: ", ")
+            let there = found.filter { !$0.isLoopback }.map(\.description).sorted().prefix(8).joined(separator: ", ")
+            return "\(path) is not this pod's: expected one of \(wanted), got \(there.isEmpty ? "no address" : there)"
+        }
+    }
+}
