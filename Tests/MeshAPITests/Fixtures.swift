@@ -5,7 +5,8 @@ import Testing
 
 @testable import MeshAPI
 
-let demo = try! TrustDomain("culvert.demo")  // swift-format-ignore: NeverUseForceTry
+// swift-format-ignore: NeverUseForceTry
+let demo = try! TrustDomain("culvert.demo")
 
 /// The bytes that a string of hexadecimal digits stands for.
 func bytes(_ hexadecimal: String) -> [UInt8] {

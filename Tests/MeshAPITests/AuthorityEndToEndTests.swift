@@ -1,0 +1,325 @@
+import FoundationEssentials
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import Glibc
+import IPAddressing
+import LinuxNetworking
+import Logging
+import SPIFFE
+import Synchronization
+import Testing
+import X509
+
+@testable import MeshAPI
+
+private typealias SocketAddress = IPAddressing.SocketAddress
+
+/// Signs for `node-a`; answers by the pod's uid.
+private struct SigningService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
+    let authority: TestAuthority
+    let reports = Reports()
+
+    final class Reports: Sendable {
+        private let state = Mutex<[BundleReport]>([])
+        var all: [BundleReport] { state.withLock { $0 } }
+        func append(_ report: BundleReport) { state.withLock { $0.append(report) } }
+    }
+
+    func renewNode(
+        request: Culvert_Authority_V1_RenewNodeRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_RenewNodeResponse {
+        let caller = try AuthorityCaller(context, now: Date())
+        var response = Culvert_Authority_V1_RenewNodeResponse()
+        response.certificateChain = [Data(try authority.signed([UInt8](request.csr), as: caller.id.path))]
+        return response
+    }
+
+    func issueSVID(
+        request: Culvert_Authority_V1_IssueSVIDRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_IssueSVIDResponse {
+        var response = Culvert_Authority_V1_IssueSVIDResponse()
+        switch request.podUid {
+        case "unknown": throw AuthorityDenial(.podUnknown, "pod unknown", retryAfter: .milliseconds(500))
+        case "elsewhere": throw AuthorityDenial(.podNotOnNode, "pod elsewhere")
+        case "silent": try await Task.sleep(for: .seconds(60))
+        case "empty": break
+        case "garbage": response.certificateChain = [Data([1, 2, 3])]
+        default:
+            response.certificateChain = [Data(try authority.signed([UInt8](request.csr), as: "/ns/shop/sa/web"))]
+        }
+        return response
+    }
+
+    func streamBundle(
+        request: RPCAsyncSequence<Culvert_Authority_V1_BundleAcknowledgement, any Error>,
+        response: RPCWriter<Culvert_Authority_V1_BundleUpdate>, context: ServerContext
+    ) async throws {
+        for try await message in request {
+            reports.append(BundleReport(message))
+            guard message.sequence < 7 else { continue }
+            var update = Culvert_Authority_V1_BundleUpdate()
+            update.bundle = Culvert_Authority_V1_Bundle(try authority.bundle)
+            try await response.write(update)
+        }
+    }
+}
+
+private struct AttestingService: Culvert_Authority_V1_NodeAttestation.SimpleServiceProtocol {
+    let authority: TestAuthority
+
+    func attestNode(
+        request: Culvert_Authority_V1_AttestNodeRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_AttestNodeResponse {
+        guard request.joinToken == "good" else { throw AuthorityDenial(.tokenUsed, "used already") }
+        var response = Culvert_Authority_V1_AttestNodeResponse()
+        response.certificateChain = [Data(try authority.signed([UInt8](request.csr), as: "/culvert/node/node-a"))]
+        response.bundle = Culvert_Authority_V1_Bundle(try authority.bundle)
+        return response
+    }
+}
+
+@Suite("The authority over the network", .timeLimit(.minutes(2)))
+struct AuthorityEndToEndTests {
+    private let authority: TestAuthority
+    private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    private let loopback: SocketAddress
+
+    init() throws {
+        authority = try TestAuthority(demo)
+        loopback = SocketAddress(.loopback(.v4), port: 0)
+    }
+
+    /// Serves while `body` runs.
+    private func serving(
+        _ transport: HTTP2ServerTransport.Posix, _ service: any RegistrableRPCService,
+        _ body: (SocketAddress) async throws -> Void
+    ) async throws {
+        let server = GRPCServer(transport: transport, services: [service])
+        let task = Task { try await server.serve() }
+        let port = try #require(try await transport.listeningAddress.ipv4?.port)
+        try await body(SocketAddress(.loopback(.v4), port: UInt16(port)))
+        task.cancel()
+        _ = await task.result
+    }
+
+    private func authorityTransport(
+        _ identity: ReplaceableIdentity, verifying: TestAuthority? = nil
+    ) throws -> HTTP2ServerTransport.Posix {
+        let verifier = PeerVerifier(bundles: TrustBundleSet([try (verifying ?? authority).bundle]))
+        return try AuthorityTransport.authority(
+            at: loopback, identity: identity, trustDomain: demo, verifier: { verifier }, logger: logger)
+    }
+
+    private func serverIdentity(_ path: String = "/culvert/authority") throws -> ReplaceableIdentity {
+        try ReplaceableIdentity(try authority.svid(path))
+    }
+
+    /// A client with its connection, while `body` runs.
+    private func calling(
+        _ address: SocketAddress, as svid: X509SVID, trusting bundle: TrustBundle,
+        _ body: (AuthorityClient) async throws -> Void
+    ) async throws {
+        let client = try AuthorityClient(
+            address: address, trustDomain: demo, svid: svid, bundles: TrustBundleSet([bundle]))
+        let task = Task { try await client.run() }
+        try await body(client)
+        task.cancel()
+        _ = await task.result
+    }
+
+    private func issue(_ client: AuthorityClient, _ uid: String) async throws -> [Certificate] {
+        try await client.issue(
+            podUID: uid, identity: SPIFFEID("spiffe://culvert.demo/ns/shop/sa/web"), csr: signingRequest())
+    }
+
+    @Test("a node with a token gets an SVID and the bundle")
+    func attestation() async throws {
+        let transport = try AuthorityTransport.attestation(at: loopback, identity: serverIdentity())
+        try await serving(transport, AttestingService(authority: authority)) { address in
+            let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
+            let attestation = try await attestor.attest(joinToken: "good", csr: signingRequest())
+            #expect(try attestation.certificates[0].spiffeID().path == "/culvert/node/node-a")
+            #expect(attestation.bundle == (try authority.bundle))
+            await #expect(throws: AuthorityCallError.denied(AuthorityDenial(.tokenUsed, "used already"))) {
+                try await attestor.attest(joinToken: "bad", csr: signingRequest())
+            }
+        }
+    }
+
+    @Test("a node does not show its token to a server of another authority, or to another workload of its own")
+    func impostors() async throws {
+        let stranger = try TestAuthority(demo)
+        let transport = try AuthorityTransport.attestation(at: loopback, identity: serverIdentity())
+        try await serving(transport, AttestingService(authority: authority)) { address in
+            let attestor = NodeAttestor(address: address, bundle: try stranger.bundle)
+            let error = await #expect(throws: AuthorityCallError.self) {
+                try await attestor.attest(joinToken: "good", csr: signingRequest())
+            }
+            #expect(error?.description.contains("no valid chain to an authority of culvert.demo") == true)
+        }
+        let workload = try AuthorityTransport.attestation(at: loopback, identity: serverIdentity("/ns/shop/sa/web"))
+        try await serving(workload, AttestingService(authority: authority)) { address in
+            let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
+            let error = await #expect(throws: AuthorityCallError.self) {
+                try await attestor.attest(joinToken: "good", csr: signingRequest())
+            }
+            #expect(error?.description.contains("not spiffe://culvert.demo/culvert/authority") == true)
+        }
+    }
+
+    @Test("an attested node renews, gets SVIDs, and is told why not")
+    func calls() async throws {
+        let service = SigningService(authority: authority)
+        try await serving(authorityTransport(serverIdentity()), service) { address in
+            let svid = try authority.svid("/culvert/node/node-a")
+            try await calling(address, as: svid, trusting: authority.bundle) { client in
+                let renewed = try await client.renewNode(csr: signingRequest())
+                #expect(try renewed[0].spiffeID().path == "/culvert/node/node-a")
+                #expect(try await issue(client, "u1")[0].spiffeID().path == "/ns/shop/sa/web")
+                await #expect(throws: IssuanceError(.retry(after: .milliseconds(500)), "pod unknown")) {
+                    try await issue(client, "unknown")
+                }
+                await #expect(throws: IssuanceError(.denied, "pod elsewhere")) { try await issue(client, "elsewhere") }
+                for uid in ["empty", "garbage"] {
+                    await #expect(throws: IssuanceError.self) { try await issue(client, uid) }
+                }
+                let error = await #expect(throws: IssuanceError.self) {
+                    try await client.issue(
+                        podUID: "u1", identity: SPIFFEID("spiffe://culvert.demo/ns/shop/sa/other"),
+                        csr: signingRequest())
+                }
+                #expect(error?.message.contains("another identity") == true)
+            }
+        }
+    }
+
+    @Test("a silent authority is unreachable after the deadline")
+    func deadline() async throws {
+        try await serving(authorityTransport(serverIdentity()), SigningService(authority: authority)) { address in
+            let svid = try authority.svid("/culvert/node/node-a")
+            try await calling(address, as: svid, trusting: authority.bundle) { client in
+                let start = ContinuousClock.now
+                let error = await #expect(throws: IssuanceError.self) { try await issue(client, "silent") }
+                #expect(error?.kind == .unreachable)
+                #expect(ContinuousClock.now - start < .seconds(20))
+            }
+        }
+    }
+
+    @Test("an authority that is away is unreachable at once, and reached when it is there")
+    func away() async throws {
+        // Bound and closed: nobody listens there now.
+        let address = try await freeAddress()
+        let svid = try authority.svid("/culvert/node/node-a")
+        try await calling(address, as: svid, trusting: authority.bundle) { client in
+            let error = await #expect(throws: IssuanceError.self) { try await issue(client, "u1") }
+            #expect(error?.kind == .unreachable)
+            let verifier = PeerVerifier(bundles: TrustBundleSet([try authority.bundle]))
+            let transport = try AuthorityTransport.authority(
+                at: address, identity: serverIdentity(), trustDomain: demo, verifier: { verifier }, logger: logger)
+            try await serving(transport, SigningService(authority: authority)) { _ in
+                #expect(await eventually { (try? await issue(client, "u1")) != nil })
+            }
+        }
+    }
+
+    private func freeAddress() async throws -> SocketAddress {
+        let listener = try TCPSocket.listen(on: loopback, dualStack: false, options: .init())
+        return try #require(TCPSocket.localAddress(listener.raw))
+    }
+
+    @Test("a client of another authority, and one without a certificate, do not get past the handshake")
+    func strangers() async throws {
+        let stranger = try TestAuthority(demo)
+        try await serving(authorityTransport(serverIdentity()), SigningService(authority: authority)) { address in
+            try await calling(address, as: stranger.svid("/culvert/node/node-a"), trusting: authority.bundle) {
+                client in
+                let error = await #expect(throws: IssuanceError.self) { try await issue(client, "u1") }
+                #expect(error?.kind == .unreachable)
+            }
+            // The attestation call presents no certificate; the mTLS port refuses it before any service is asked.
+            let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
+            let error = await #expect(throws: AuthorityCallError.self) {
+                try await attestor.attest(joinToken: "good", csr: signingRequest())
+            }
+            guard case .unreachable = error else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+        }
+    }
+
+    @Test("the bundle is streamed and acknowledged")
+    func bundles() async throws {
+        let service = SigningService(authority: authority)
+        try await serving(authorityTransport(serverIdentity()), service) { address in
+            let svid = try authority.svid("/culvert/node/node-a")
+            try await calling(address, as: svid, trusting: authority.bundle) { client in
+                let held = Mutex<TrustBundle?>(nil)
+                let following = Task {
+                    try await client.followBundle {
+                        BundleReport(sequence: held.withLock { $0?.sequence ?? 0 }, version: "test", leaves: [])
+                    } onBundle: { bundle in
+                        held.withLock { $0 = bundle }
+                    }
+                }
+                #expect(await eventually { service.reports.all.map(\.sequence) == [0, 7] })
+                let bundle = try authority.bundle
+                #expect(held.withLock { $0 } == bundle)
+                following.cancel()
+                _ = await following.result
+            }
+        }
+    }
+
+    @Test("a replaced serving SVID counts from the next handshake on")
+    func replacedIdentity() async throws {
+        let identity = try serverIdentity("/ns/shop/sa/web")
+        try await serving(authorityTransport(identity), SigningService(authority: authority)) { address in
+            let svid = try authority.svid("/culvert/node/node-a")
+            try await calling(address, as: svid, trusting: authority.bundle) { client in
+                await #expect(throws: IssuanceError.self) { try await issue(client, "u1") }
+                try identity.replace(with: try authority.svid("/culvert/authority"))
+                #expect(await eventually { (try? await issue(client, "u1")) != nil })
+            }
+        }
+    }
+
+    @Test("port scans, plain HTTP and garbage do not end the server")
+    func garbage() async throws {
+        try await serving(authorityTransport(serverIdentity()), SigningService(authority: authority)) { address in
+            let greetings = [
+                "", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            ]
+            for round in 0..<200 {
+                let connection = try TCPSocket.connect(to: address, options: .init())
+                let greeting = Array(greetings[round % greetings.count].utf8)
+                var descriptor = pollfd(fd: connection.raw, events: Int16(POLLOUT), revents: 0)
+                poll(&descriptor, 1, 1000)
+                _ = send(connection.raw, greeting, greeting.count, Int32(MSG_NOSIGNAL))
+                if round % 3 == 0 {
+                    var reset = linger(l_onoff: 1, l_linger: 0)
+                    setsockopt(connection.raw, SOL_SOCKET, SO_LINGER, &reset, socklen_t(MemoryLayout<linger>.size))
+                }
+            }
+            let svid = try authority.svid("/culvert/node/node-a")
+            try await calling(address, as: svid, trusting: authority.bundle) { client in
+                let chain = try await issue(client, "u1")
+                #expect(chain.count == 1)
+            }
+        }
+    }
+
+    @Test("a request over 1 MiB is refused")
+    func largeRequest() async throws {
+        let transport = try AuthorityTransport.attestation(at: loopback, identity: serverIdentity())
+        try await serving(transport, AttestingService(authority: authority)) { address in
+            let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
+            await #expect(throws: AuthorityCallError.self) {
+                try await attestor.attest(
+                    joinToken: String(repeating: "t", count: AuthorityTransport.messageBytesMax), csr: signingRequest())
+            }
+            _ = try await attestor.attest(joinToken: "good", csr: signingRequest())
+        }
+    }
+}
