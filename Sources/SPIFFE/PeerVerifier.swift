@@ -123,7 +123,7 @@ public struct PeerVerifier: Sendable {
         case .couldNotValidate(let failures):
             guard let reason = failures.last?.policyFailureReason else {
                 return .failure(
-                    ChainProblem(text: "none of them signed it, through the certificates that the peer sent"))
+                    ChainProblem(text: "none of them signed it, directly or through the certificates that came with it"))
             }
             return .failure(ChainProblem(text: printable("\(reason)")))
         }

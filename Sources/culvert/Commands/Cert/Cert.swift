@@ -1,0 +1,10 @@
+import ArgumentParser
+
+/// `culvert cert …`
+struct Cert: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cert",
+        abstract: "Look into certificates.",
+        subcommands: [CertInspect.self]
+    )
+}
