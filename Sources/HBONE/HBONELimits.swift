@@ -21,9 +21,10 @@ public struct HBONELimits: Sendable {
     public var settingsEntriesMax = 32
     /// Frames in a row without effect (empty DATA, PRIORITY, trailers) before the peer is cut off.
     public var idleFramesMax = 1000
-    /// Streams that a client may reset: at once, and then per second.
-    public var streamResetBurst: UInt64 = 1000
-    public var streamResetsPerSecond: UInt64 = 200
+    /// Streams that a client may reset: at once, and then per second. Generous, since an application that aborts its
+    /// connections makes an honest tunnel reset as fast.
+    public var streamResetBurst: UInt64 = 10_000
+    public var streamResetsPerSecond: UInt64 = 2000
 
     public init() {}
 }

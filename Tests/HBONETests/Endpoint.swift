@@ -31,6 +31,7 @@ final class Endpoint: HBONEConnection {
     }
 
     private(set) var events: [Event] = []
+    private var isOver = false
     var received: [Int32: [UInt8]] = [:]
     /// Bytes received, whether kept or not.
     private(set) var receivedCount = 0
@@ -44,7 +45,8 @@ final class Endpoint: HBONEConnection {
     var bodySource: ((Int32, UnsafeMutableRawBufferPointer) -> BodyRead)?
 
     private func note(_ event: Event) {
-        precondition(!events.contains { if case .ended = $0 { true } else { false } }, "\(event) after the end")
+        precondition(!isOver, "\(event) after the end")
+        if case .ended = event { isOver = true }
         events.append(event)
         onEvent?(self, event)
     }
@@ -76,6 +78,7 @@ final class Endpoint: HBONEConnection {
     override func responded(stream: Int32, status: Int, reason: String?) { note(.responded(stream, status, reason)) }
 
     override func received(stream: Int32, _ data: UnsafeRawBufferPointer) {
+        precondition(!isOver, "bytes after the end")
         receivedCount += data.count
         if keepsBytes { received[stream, default: []] += data }
         onBytes?(stream, data)

@@ -172,7 +172,10 @@ import Testing
 
     @Test("floods are cut off", arguments: ["empty DATA", "PRIORITY", "trailers", "PING", "SETTINGS", "rapid reset"])
     func flood(kind: String) {
-        let peer = RawPeer()
+        var limits = HBONELimits()
+        limits.streamResetBurst = 1000
+        limits.streamResetsPerSecond = 1
+        let peer = RawPeer(Endpoint(role: .server, context: Pair.serverContext, limits: limits))
         peer.open(stream: 1)
         var bytes: [UInt8] = []
         for round in UInt32(1)...3000 {
