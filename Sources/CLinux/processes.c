@@ -28,6 +28,8 @@ int clinux_spawn(const char *path, char *const arguments[], int input, int outpu
         posix_spawn_file_actions_adddup2(&files, input, 0);
         posix_spawn_file_actions_adddup2(&files, output, 1);
         posix_spawn_file_actions_adddup2(&files, errors, 2);
+        // Not every library marks its descriptors close-on-exec.
+        posix_spawn_file_actions_addclosefrom_np(&files, 3);
         sigemptyset(&signals);
         posix_spawnattr_setsigmask(&attributes, &signals);
         sigfillset(&signals);

@@ -28,6 +28,7 @@ public final class TestNetwork: Sendable {
     public init(hosts count: Int) throws {
         let bridge = try NetworkNamespace.make()
         try bridge.run {
+            try Sysctl.write("net/ipv6/conf/default/disable_ipv6", "1")
             let routes = try RouteSocket()
             try routes.createBridge("br0")
             try routes.setUp("br0")
@@ -41,6 +42,8 @@ public final class TestNetwork: Sendable {
             try host.namespace.run {
                 let routes = try RouteSocket()
                 try routes.setUp("lo")
+                // No link-local addresses that come and go by themselves while a test looks.
+                try Sysctl.write("net/ipv6/conf/default/addr_gen_mode", "1")
                 let port = "host\(index)"
                 try routes.createVeth("eth0", peerName: port, peerNamespace: bridge)
                 try bridge.run {
@@ -56,10 +59,34 @@ public final class TestNetwork: Sendable {
                     try routes.addRoute(to: everything, link: "eth0")
                 }
             }
+            try host.namespace.run { try TestNetwork.awaitRest(of: host) }
             hosts.append(host)
         }
         self.bridge = bridge
         self.hosts = hosts
+    }
+
+    /// The kernel learns of the other end, and makes the IPv6 address usable, a moment later by itself.
+    private static func awaitRest(of host: Host) throws {
+        let localTable: UInt32 = 255
+        for _ in 0..<500 {
+            let isUsable = try RouteSocket().routes(.v6, table: localTable).contains {
+                $0.destination == IPPrefix(host.v6, length: 128)
+            }
+            if isUsable, try hasCarrier("eth0") { return }
+            usleep(10_000)
+        }
+        throw Errno(code: ETIMEDOUT, call: "wait for \(host.v6) on eth0")
+    }
+
+    private static func hasCarrier(_ name: String) throws -> Bool {
+        var list: UnsafeMutablePointer<ifaddrs>?
+        guard getifaddrs(&list) == 0 else { throw Errno(code: errno, call: "getifaddrs") }
+        defer { freeifaddrs(list) }
+        return sequence(first: list, next: { $0?.pointee.ifa_next }).contains { entry in
+            guard let entry = entry?.pointee else { return false }
+            return entry.ifa_flags & UInt32(IFF_RUNNING) != 0 && String(cString: entry.ifa_name) == name
+        }
     }
 
     /// What the shell prints when it runs `command` in the calling thread's namespace.

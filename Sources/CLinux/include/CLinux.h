@@ -122,8 +122,8 @@ int64_t clinux_packet_drops(int fd);
 
 // An anonymous file in memory.
 int clinux_memory_file(const char *name);
-// Starts `path` in the calling thread's namespaces with these descriptors as 0, 1 and 2, no signal blocked or ignored,
-// and only PATH and LC_ALL=C in its environment. `*pid` is the child's.
+// Starts `path` in the calling thread's namespaces with these descriptors as 0, 1 and 2 and no others, no signal blocked
+// or ignored, and only PATH and LC_ALL=C in its environment. `*pid` is the child's.
 int clinux_spawn(const char *path, char *const arguments[], int input, int output, int errors, pid_t *pid);
 // The exit status, or 128 and the signal that ended it; after `milliseconds` it is killed, and the result -ETIMEDOUT.
 int clinux_await_child(pid_t pid, int milliseconds);
