@@ -40,8 +40,14 @@ import Testing
                 from.receive(back)
                 if bytes.isEmpty, back.isEmpty { break }
             }
-            // A flip that TLS does not protect is none that matters: both ended, or all is well.
-            if sent > flipped, pair.client.end == nil { #expect(pair.server.end == nil || sent > 0) }
+            // Whatever was flipped, nobody is taken for somebody else, and no request is altered.
+            for event in pair.client.events + pair.server.events {
+                switch event {
+                case .established(let id): #expect([TestIdentity.web.uri, TestIdentity.api.uri].contains(id))
+                case .requested(_, let request): #expect(request.authority == "10.0.0.1:1")
+                default: break
+                }
+            }
         }
     }
 
