@@ -5,6 +5,7 @@ import Glibc
 import IPAddressing
 import LinuxNetworking
 import Logging
+import NIOCore
 import SPIFFE
 import Synchronization
 import Testing
@@ -308,6 +309,52 @@ struct AuthorityEndToEndTests {
                 #expect(chain.count == 1)
             }
         }
+    }
+
+    @Test("silent connections are closed in time, and those beyond the limit at once")
+    func connectionBounds() async throws {
+        let connections = ConnectionGuard(limit: 2, handshakeTimeout: .milliseconds(500))
+        let transport = try AuthorityTransport.attestation(
+            at: loopback, identity: serverIdentity(), connections: connections)
+        try await serving(transport, AttestingService(authority: authority)) { address in
+            for _ in 0..<3 {
+                let start = ContinuousClock.now
+                let silent = try (0..<2).map { _ in try openConnection(to: address) }
+                // Those two are counted first.
+                try await Task.sleep(for: .milliseconds(200))
+                let third = try openConnection(to: address)
+                #expect(await eventually { isClosedByPeer(third) })
+                #expect(ContinuousClock.now - start < .milliseconds(500))
+                #expect(await eventually { silent.allSatisfy(isClosedByPeer) })
+                for descriptor in silent + [third] { close(descriptor) }
+            }
+            let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
+            #expect(await eventually { (try? await attestor.attest(joinToken: "good", csr: signingRequest())) != nil })
+        }
+    }
+
+    private func openConnection(to address: SocketAddress) throws -> Int32 {
+        try TCPSocket.connect(to: address, options: .init()).release()
+    }
+
+    private func isClosedByPeer(_ descriptor: Int32) -> Bool {
+        var byte: UInt8 = 0
+        let count = recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT))
+        return count == 0 || (count < 0 && errno == ECONNRESET)
+    }
+
+    @Test("an authority on an IPv6 address is served and reached")
+    func ipv6() async throws {
+        let address = SocketAddress(.loopback(.v6), port: 0)
+        let transport = try AuthorityTransport.attestation(at: address, identity: serverIdentity())
+        let server = GRPCServer(transport: transport, services: [AttestingService(authority: authority)])
+        let task = Task { try await server.serve() }
+        let port = try #require(try await transport.listeningAddress.ipv6?.port)
+        let attestor = NodeAttestor(
+            address: SocketAddress(.loopback(.v6), port: UInt16(port)), bundle: try authority.bundle)
+        _ = try await attestor.attest(joinToken: "good", csr: signingRequest())
+        task.cancel()
+        _ = await task.result
     }
 
     @Test("a request over 1 MiB is refused")

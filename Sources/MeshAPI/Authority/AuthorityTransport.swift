@@ -21,11 +21,17 @@ public enum AuthorityTransport {
     public static func attestation(
         at address: IPAddressing.SocketAddress, identity: ReplaceableIdentity
     ) throws -> HTTP2ServerTransport.Posix {
+        try attestation(at: address, identity: identity, connections: ConnectionGuard(limit: connectionsMax))
+    }
+
+    static func attestation(
+        at address: IPAddressing.SocketAddress, identity: ReplaceableIdentity, connections: ConnectionGuard
+    ) throws -> HTTP2ServerTransport.Posix {
         let security = try HTTP2ServerTransport.Posix.TransportSecurity.tls(certificateReloader: identity) { tls in
             tls.requireALPN = true
             tls.trustRoots = .certificates([])
         }
-        return transport(at: address, security)
+        return transport(at: address, security, connections)
     }
 
     /// For attested nodes: a client without a valid SVID of the trust domain does not get past the handshake.
@@ -47,13 +53,13 @@ public enum AuthorityTransport {
             tls.clientCertificateVerification = .noHostnameVerification
             tls.customVerificationCallback = { check($0, $1) }
         }
-        return transport(at: address, security)
+        return transport(at: address, security, ConnectionGuard(limit: connectionsMax))
     }
 
     private static func transport(
-        at address: IPAddressing.SocketAddress, _ security: HTTP2ServerTransport.Posix.TransportSecurity
+        at address: IPAddressing.SocketAddress, _ security: HTTP2ServerTransport.Posix.TransportSecurity,
+        _ connections: ConnectionGuard
     ) -> HTTP2ServerTransport.Posix {
-        let connections = ConnectionGuard(limit: connectionsMax)
         let host = "\(address.ip)"
         return HTTP2ServerTransport.Posix(
             address: address.ip.family == .v4
