@@ -16,6 +16,7 @@ struct DemoNetworkTests {
             _ = try? directory.removeLeftovers(namespacePrefix: Self.prefix)
             directory.remove()
         }
+        try directory.noteNamespaceDirectory()
         let network = try DemoNetwork(DemoTopology(prefix: Self.prefix))
         let taps = try WireTaps(network)
         for pod in network.topology.pods {

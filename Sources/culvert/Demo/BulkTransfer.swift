@@ -25,7 +25,7 @@ struct BulkTransfer {
     func run(over socket: BlockingSocket) throws {
         var reader = LineReader(socket)
         try socket.write("PUT \(bytes)\n")
-        let sent = try BulkTransfer.send(bytes, seed: BulkTransfer.clientSeed, socket) { try Interruption.check() }
+        let sent = try BulkTransfer.send(bytes, seed: BulkTransfer.clientSeed, socket)
         guard let confirmed = try reader.line() else { throw Failure.ended }
         guard confirmed == sent.hexadecimal else { throw Failure.differs(direction: "received by the server") }
         try socket.write("GET \(bytes)\n")
@@ -34,14 +34,12 @@ struct BulkTransfer {
         guard stated == received.hexadecimal else { throw Failure.differs(direction: "received by the client") }
     }
 
-    static func send(
-        _ count: Int, seed: UInt64, _ socket: BlockingSocket, betweenBlocks: () throws -> Void
-    ) throws -> SHA256.Digest {
+    static func send(_ count: Int, seed: UInt64, _ socket: BlockingSocket) throws -> SHA256.Digest {
         var pattern = BulkPattern(seed: seed)
         var hash = SHA256()
         var left = count
         while left > 0 {
-            try betweenBlocks()
+            try Interruption.check()
             let part = min(left, BulkPattern.blockBytes)
             try pattern.withNextBlock { block in
                 let bytes = UnsafeRawBufferPointer(rebasing: block[..<part])
@@ -57,6 +55,7 @@ struct BulkTransfer {
         var hash = SHA256()
         var left = count
         while left > 0 {
+            try Interruption.check()
             let part = try reader.bytes(atMost: left) { hash.update(bufferPointer: $0) }
             guard part > 0 else { throw Failure.ended }
             left -= part

@@ -3,11 +3,4 @@ struct ClientCertificate: Sendable {
     let chainPath: String
     let keyPath: String
     let bundlePath: String
-
-    static func write(
-        _ mesh: MeshProcesses, _ topology: DemoTopology, _ directory: RunDirectory
-    ) throws -> ClientCertificate {
-        ClientCertificate(
-            chainPath: directory.file("client.pem"), keyPath: directory.file("client.key"), bundlePath: mesh.bundle)
-    }
 }

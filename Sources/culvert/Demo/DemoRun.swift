@@ -37,6 +37,7 @@ final class DemoRun {
                 progress.warn("error: could not remove everything: \(error)")
             }
         }
+        try directory.noteNamespaceDirectory()
         let network = try DemoNetwork(DemoTopology())
         let taps = try WireTaps(network)
         let mesh = try MeshProcesses(network: network, directory: directory)
@@ -45,7 +46,7 @@ final class DemoRun {
         let report = try observe(mesh, network, taps)
         try show(report)
         if !report.passed { progress.write(mesh.logTails) }
-        if options.keeps { try keep(mesh, network, directory) }
+        if options.keeps { try keep(mesh, network.topology) }
         return report.passed ? 0 : 1
     }
 
@@ -181,9 +182,9 @@ final class DemoRun {
         try TextFile.write(text, to: STDOUT_FILENO, "standard output")
     }
 
-    private func keep(_ mesh: MeshProcesses, _ network: DemoNetwork, _ directory: RunDirectory) throws {
-        let certificate = try ClientCertificate.write(mesh, network.topology, directory)
-        progress.write("\n" + KeepInstructions(topology: network.topology, certificate: certificate).text + "\n")
+    private func keep(_ mesh: MeshProcesses, _ topology: DemoTopology) throws {
+        let certificate = try mesh.writeClientCertificate(of: topology.client)
+        progress.write("\n" + KeepInstructions(topology: topology, certificate: certificate).text + "\n")
         do {
             while true { try Interruption.sleep(.seconds(3600)) }
         } catch {

@@ -62,7 +62,7 @@ struct DemoServer: Sendable {
             case "PUT":
                 try socket.write("\(try BulkTransfer.receive(count, &reader).hexadecimal)\n")
             case "GET":
-                let digest = try BulkTransfer.send(count, seed: BulkTransfer.serverSeed, socket) {}
+                let digest = try BulkTransfer.send(count, seed: BulkTransfer.serverSeed, socket)
                 try socket.write("\(digest.hexadecimal)\n")
             default:
                 return

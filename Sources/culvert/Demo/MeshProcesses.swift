@@ -83,16 +83,11 @@ final class MeshProcesses {
         for node in network.topology.nodes {
             let tokenFile = directory.file("\(node.name).token")
             try TextFile.write(tokenFile, try joinToken(for: node.name) + "\n")
-            let address = network.topology.authority.v4
             let home = try home(of: node)
             let process = try start(
                 "proxy-\(node.name)",
-                [
-                    "proxy", "run", "--node", node.name, "--run-dir", home,
-                    "--ca", "\(SocketAddress(address, port: MeshProcesses.authorityPort))",
-                    "--ca-attest", "\(SocketAddress(address, port: MeshProcesses.attestationPort))",
-                    "--ca-bundle", bundle, "--join-token-file", tokenFile,
-                    "--state-dir", try directory.makeDirectory("\(node.name)-state"),
+                ["proxy", "run", "--node", node.name, "--run-dir", home] + authorityOptions + [
+                    "--join-token-file", tokenFile, "--state-dir", try directory.makeDirectory("\(node.name)-state"),
                     "--admin-listen", "\(node.address.v4)",
                 ], in: network[node])
             proxies.append(process)
@@ -133,6 +128,26 @@ final class MeshProcesses {
         let token = try TextFile.read(file).split(whereSeparator: \.isWhitespace).first
         guard let token else { throw failure("`culvert ca token create` printed no token", process) }
         return String(token)
+    }
+
+    /// For trying a tunnel port by hand: the pod's own identity under another key.
+    func writeClientCertificate(of pod: DemoTopology.Pod) throws -> ClientCertificate {
+        let certificate = ClientCertificate(
+            chainPath: directory.file("client.pem"), keyPath: directory.file("client.key"), bundlePath: bundle)
+        let tokenFile = directory.file("client.token")
+        try TextFile.write(tokenFile, try joinToken(for: pod.node))
+        defer { unlink(tokenFile) }
+        let process = try start(
+            "client-certificate",
+            ["demo-app", "certificate"] + authorityOptions + [
+                "--join-token-file", tokenFile, "--node", pod.node, "--pod-uid", pod.uid, "--id", pod.spiffeID,
+                "--chain", certificate.chainPath, "--key", certificate.keyPath,
+            ], in: network[network.topology.node(of: pod)])
+        guard process.waitForEnd(atMost: .seconds(20)), process.succeeded else {
+            process.kill()
+            throw failure("the client certificate could not be made: it \(process.ending ?? "did not end")", process)
+        }
+        return certificate
     }
 
     // MARK: - Records
@@ -178,6 +193,14 @@ final class MeshProcesses {
     }
 
     // MARK: - Parts
+
+    private var authorityOptions: [String] {
+        let address = network.topology.authority.v4
+        return [
+            "--ca", "\(SocketAddress(address, port: MeshProcesses.authorityPort))",
+            "--ca-attest", "\(SocketAddress(address, port: MeshProcesses.attestationPort))", "--ca-bundle", bundle,
+        ]
+    }
 
     private func home(of node: DemoTopology.Node) throws -> String { try directory.makeDirectory(node.name) }
 

@@ -37,9 +37,19 @@ enum NamedNetworkNamespace {
         DirectoryTree.entries(directory).filter { $0.hasPrefix(prefix) }.sorted()
     }
 
+    /// Undoes what the first namespace ever made here brought about; nothing happens while there are others.
+    static func removeDirectory() {
+        guard names(prefix: "").isEmpty else { return }
+        umount2(directory, Int32(MNT_DETACH))
+        rmdir(directory)
+    }
+
     /// Shared, so that a namespace removed here is removed in every mount namespace, as ip-netns(8) has it.
     private static func makeDirectory() throws(Errno) {
-        guard mkdir(directory, 0o755) == 0 || errno == EEXIST else {
+        if mkdir(directory, 0o755) == 0 {
+            // Whatever the process's umask.
+            chmod(directory, 0o755)
+        } else if errno != EEXIST {
             throw Errno(code: errno, call: "create \(directory)")
         }
         let shared = UInt(MS_SHARED | MS_REC)

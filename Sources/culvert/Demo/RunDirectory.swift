@@ -47,6 +47,11 @@ final class RunDirectory {
         try TextFile.write(file("state"), "\(process)\n", append: true)
     }
 
+    /// Before the first namespace is made: whether `/run/netns` was there already is known only now.
+    func noteNamespaceDirectory() throws(Errno) {
+        if !TextFile.exists(NamedNetworkNamespace.directory) { try TextFile.write(file("netns-made"), "") }
+    }
+
     /// Ends the processes and removes the namespaces and files of a demo that did not get to do it itself.
     /// Returns whether there was anything.
     @discardableResult
@@ -60,6 +65,7 @@ final class RunDirectory {
         while running.contains(where: \.isRunning), .now < end { usleep(5000) }
         let names = NamedNetworkNamespace.names(prefix: namespacePrefix)
         for name in names { try NamedNetworkNamespace.remove(name) }
+        if TextFile.exists(file("netns-made")) { NamedNetworkNamespace.removeDirectory() }
         let hadFiles = !DirectoryTree.entries(path).isEmpty
         try DirectoryTree.empty(path)
         return hadFiles || !names.isEmpty || !running.isEmpty

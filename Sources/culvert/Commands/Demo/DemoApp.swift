@@ -1,22 +1,8 @@
 import ArgumentParser
 
-/// `culvert demo-app`: the programs inside the demo's pods. Not for people, so not shown in the help.
-struct DemoApp: ParsableCommand {
+/// `culvert demo-app`: what the demo runs in its namespaces. Not for people, so not shown in the help.
+struct DemoApp: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "demo-app", abstract: "Runs one of the demo's plain TCP servers.", shouldDisplay: false)
-
-    @Argument(help: "http, echo or sink.")
-    var program: DemoTopology.Program
-
-    @Option(help: "The TCP port, on all addresses.")
-    var port: UInt16?
-
-    @Option(help: "The pod's name, for the greeting.")
-    var name = "demo"
-
-    func run() throws {
-        try DemoServer(program: program, name: name).run(port: port ?? program.port)
-    }
+        commandName: "demo-app", abstract: "The demo's own programs.", shouldDisplay: false,
+        subcommands: [DemoAppServe.self, DemoAppCertificate.self], defaultSubcommand: DemoAppServe.self)
 }
-
-extension DemoTopology.Program: ExpressibleByArgument {}

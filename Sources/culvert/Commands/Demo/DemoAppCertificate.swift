@@ -1,0 +1,31 @@
+import ArgumentParser
+import IPAddressing
+
+/// `culvert demo-app certificate`
+struct DemoAppCertificate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "certificate", abstract: "Writes a pod's SVID and key, for trying a tunnel port by hand.",
+        shouldDisplay: false)
+
+    @Option(help: "Where attested nodes connect.") var ca: String
+    @Option(help: "Where nodes with a join token connect.") var caAttest: String
+    @Option(help: "The authority's bundle, a PEM file.") var caBundle: String
+    @Option(help: "A file with a join token.") var joinTokenFile: String
+    @Option(help: "The node.") var node: String
+    @Option(help: "The pod, which is on the node.") var podUID: String
+    @Option(help: "The pod's SPIFFE ID.") var id: String
+    @Option(help: "Where the chain goes, leaf first, PEM.") var chain: String
+    @Option(help: "Where the key goes, PEM.") var key: String
+
+    func run() async throws {
+        guard let authority = SocketAddress(ca), let attestation = SocketAddress(caAttest) else {
+            throw ValidationError("an address is an IP address and a port")
+        }
+        let request = ClientCertificateRequest(
+            authority: authority, attestation: attestation, bundlePath: caBundle, node: node, podUID: podUID, id: id)
+        let token = try TextFile.read(joinTokenFile).filter { !$0.isWhitespace }
+        let (chainPEM, keyPEM) = try await request.run(joinToken: token)
+        try TextFile.write(chain, chainPEM)
+        try TextFile.write(key, keyPEM)
+    }
+}
