@@ -1,0 +1,187 @@
+import LinuxNetworking
+import Logging
+import ServiceLifecycle
+import Testing
+
+@testable import NodeAgent
+
+/// The agent among stand-ins that keep a journal: what is done, and in which order.
+@Suite("Agent", .timeLimit(.minutes(1)))
+struct AgentTests {
+    private let journal: Journal
+    private let source: ScriptedSource
+
+    private func redirector(recorded: [PodRecord] = []) -> ScriptedRedirector {
+        ScriptedRedirector(journal, recorded: recorded)
+    }
+
+    /// Runs an agent while `body` runs, then shuts it down gracefully.
+    private func withAgent(
+        _ redirector: ScriptedRedirector, _ namespaces: ScriptedNamespaces, onExit: Agent.OnExit = .leave,
+        _ body: (Agent) async throws -> Void
+    ) async throws {
+        var quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        quiet.logLevel = .critical
+        let agent = Agent(
+            node: "node-a", source: source, namespaces: namespaces, redirector: redirector,
+            handoff: JournalledHandoff(journal: journal), publisher: JournalledPublisher(journal: journal),
+            onExit: onExit, logger: quiet)
+        let group = ServiceGroup(services: [agent], logger: quiet)
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            defer { tasks.cancelAll() }
+            try await body(agent)
+            await group.triggerGracefulShutdown()
+            try await tasks.waitForAll()
+        }
+    }
+
+    @Test("publishes, redirects, resets connections and hands over, in this order; serves proxies only then")
+    func order() async throws {
+        try await withAgent(redirector(), ScriptedNamespaces()) { agent in
+            source.deliver(try cluster(pod("web"), pod("plain", namespace: "open"), pod("far", node: "node-b")))
+            #expect(await journal.waits(for: "serve pods"))
+            #expect(agent.podPhases == ["web": .enrolled])
+        }
+        #expect(
+            journal.lines == [
+                "publish far:hbone plain web:hbone", "install web", "reset web", "add web as default", "serve pods",
+            ])
+    }
+
+    @Test("follows pods and labels as they change, and takes the redirection away before the pod")
+    func changes() async throws {
+        try await withAgent(redirector(), ScriptedNamespaces()) { agent in
+            source.deliver(try cluster(pod("web")))
+            #expect(await journal.waits(for: "add web as default"))
+            source.deliver(try cluster(pod("web"), pod("db")))
+            #expect(await journal.waits(for: "add db as default"))
+            source.deliver(try cluster(pod("web", namespace: "open"), pod("db")))
+            #expect(await journal.waits(for: "delete web"))
+        }
+        let withdrawal = journal.lines.drop { $0 != "remove web" }
+        #expect(Array(withdrawal.prefix(2)) == ["remove web", "delete web"])
+        #expect(journal.lines.count { $0 == "install db" } == 1)
+    }
+
+    @Test("tries a failing pod again without holding up the others")
+    func failures() async throws {
+        let redirector = redirector()
+        redirector.fail("install", "bad", "nft: table is busy")
+        try await withAgent(redirector, ScriptedNamespaces()) { agent in
+            source.deliver(try cluster(pod("bad"), pod("web")))
+            #expect(await journal.waits(for: "add web as default"))
+            #expect(await journal.waits(for: "install bad fails", count: 2))
+            #expect(agent.podPhases["bad"]?.reason == "nft: table is busy")
+            redirector.fail("install", "bad", nil)
+            #expect(await journal.waits(for: "add bad as default"))
+        }
+    }
+
+    @Test("does not hand over a pod whose old connections it could not reset, and resets them when it tries again")
+    func resetFails() async throws {
+        let redirector = redirector()
+        redirector.fail("reset", "web", "not permitted")
+        try await withAgent(redirector, ScriptedNamespaces()) { agent in
+            source.deliver(try cluster(pod("web")))
+            #expect(await journal.waits(for: "reset web fails"))
+            #expect(!journal.lines.contains("add web as default"))
+            redirector.fail("reset", "web", nil)
+            #expect(await journal.waits(for: "add web as default"))
+            #expect(journal.lines.contains("reset web"))
+        }
+    }
+
+    @Test("refuses a namespace that holds none of the pod's addresses")
+    func foreignNamespace() async throws {
+        try await withAgent(redirector(), ScriptedNamespaces(holding: "10.0.0.9")) { agent in
+            source.deliver(try cluster(pod("web")))
+            #expect(await journal.waits(for: "serve pods"))
+            #expect(
+                agent.podPhases["web"]?.reason
+                    == "/run/netns/web is not this pod's: expected one of 10.0.0.1, got 10.0.0.9")
+        }
+        #expect(!journal.lines.contains("install web"))
+    }
+
+    @Test("waits for a namespace that is not there yet")
+    func lateNamespace() async throws {
+        let namespaces = try ScriptedNamespaces()
+        namespaces.vanish("/run/netns/web")
+        try await withAgent(redirector(), namespaces) { agent in
+            source.deliver(try cluster(pod("web")))
+            #expect(await journal.waits(for: "serve pods"))
+            #expect(agent.podPhases["web"]?.reason == "no namespace at /run/netns/web")
+            namespaces.appear("/run/netns/web")
+            #expect(await journal.waits(for: "add web as default"))
+        }
+    }
+
+    @Test("adopts what an earlier agent left without resetting connections, and clears away what is not wanted")
+    func adoption() async throws {
+        let here = NamespaceID(try NetworkNamespace.current())
+        let records = [
+            PodRecord(uid: "web", netns: "/run/netns/web", namespace: here),
+            PodRecord(uid: "old", netns: "/run/netns/old", namespace: here),
+            PodRecord(uid: "dead", netns: "/run/netns/dead", namespace: namespaceID(1)),
+        ]
+        try await withAgent(redirector(recorded: records), ScriptedNamespaces()) { _ in
+            #expect(journal.lines.isEmpty)
+            source.deliver(try cluster(pod("web")))
+            #expect(await journal.waits(for: "serve pods"))
+        }
+        #expect(
+            journal.lines == [
+                "publish web:hbone", "forget dead", "delete dead", "remove old", "delete old", "install web",
+                "add web as default", "serve pods",
+            ])
+    }
+
+    @Test("takes a pod back before it hands it over under another identity")
+    func identityChange() async throws {
+        try await withAgent(redirector(), ScriptedNamespaces()) { _ in
+            source.deliver(try cluster(pod("web")))
+            #expect(await journal.waits(for: "add web as default"))
+            source.deliver(try cluster(pod("web", serviceAccount: "other")))
+            #expect(await journal.waits(for: "add web as other"))
+        }
+        #expect(journal.lines.suffix(4) == ["install web", "delete web", "settle", "add web as other"])
+        #expect(!journal.lines.contains("remove web"))
+    }
+
+    @Test("leaves the redirection at shutdown, or removes every trace, as it is told")
+    func exit() async throws {
+        for (onExit, end) in [(Agent.OnExit.leave, []), (.remove, ["remove web", "delete web", "settle"])] {
+            let journal = Journal()
+            let test = AgentTests(journal: journal, source: ScriptedSource())
+            try await test.withAgent(ScriptedRedirector(journal), ScriptedNamespaces(), onExit: onExit) { _ in
+                test.source.deliver(try cluster(pod("web")))
+                #expect(await journal.waits(for: "serve pods"))
+            }
+            let after = journal.lines.drop { $0 != "serve pods" }.dropFirst()
+            #expect(Array(after) == end)
+        }
+    }
+
+    @Test("removes what an earlier agent left even when it never learnt of the cluster")
+    func exitWithoutState() async throws {
+        let record = PodRecord(
+            uid: "web", netns: "/run/netns/web", namespace: NamespaceID(try NetworkNamespace.current()))
+        try await withAgent(redirector(recorded: [record]), ScriptedNamespaces(), onExit: .remove) { _ in }
+        #expect(journal.lines == ["remove web", "delete web", "settle"])
+    }
+
+    init(journal: Journal = Journal(), source: ScriptedSource = ScriptedSource()) {
+        self.journal = journal
+        self.source = source
+    }
+}
+
+extension EnrolmentPlan.Phase {
+    fileprivate var reason: String? {
+        switch self {
+        case .waiting(let failure), .leaving(let failure): failure.reason
+        case .recorded, .enrolled: nil
+        }
+    }
+}
