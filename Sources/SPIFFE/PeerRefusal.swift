@@ -34,7 +34,8 @@ public enum PeerRefusal: Error, Hashable, Sendable, CustomStringConvertible {
             "certificate \(position) of the peer has \(bytes) bytes; at most \(limit) are accepted"
         case .malformedCertificate(let position): "certificate \(position) of the peer cannot be decoded"
         case .unacceptableKey(let position, let kind):
-            "certificate \(position) of the peer has an unacceptable key (\(kind)); RSA 2048 to 8192, P-256, P-384, P-521 and Ed25519 are accepted"
+            "certificate \(position) of the peer has an unacceptable key (\(kind)); RSA 2048 to 8192, P-256, "
+                + "P-384, P-521 and Ed25519 are accepted"
         case .identity(let error): "the peer's certificate has no usable SPIFFE ID: \(error)"
         case .identityWithoutPath(let id): "the peer's ID \(id) has no path: it names a trust domain, not a workload"
         case .leaf(let problem): "the peer's certificate is not an X509-SVID: \(problem)"

@@ -122,8 +122,8 @@ public struct PeerVerifier: Sendable {
         case .validCertificate(let chain): return .success(Array(chain))
         case .couldNotValidate(let failures):
             guard let reason = failures.last?.policyFailureReason else {
-                return .failure(
-                    ChainProblem(text: "none of them signed it, directly or through the certificates that came with it"))
+                let reason = "none of them signed it, directly or through the certificates that came with it"
+                return .failure(ChainProblem(text: reason))
             }
             return .failure(ChainProblem(text: printable("\(reason)")))
         }

@@ -71,8 +71,10 @@ public enum SVIDProfile {
         if case .notCertificateAuthority? = try? leaf.extensions.basicConstraints { isNotAuthority = true }
         require(isNotAuthority, "I4", "basicConstraints does not say cA false")
         let serial = leaf.serialNumber.bytes
+        // A twentieth octet with its top bit set needs a twenty-first in DER, to stay positive.
+        let octets = serial.count + (serial.first.map { Int($0 >> 7) } ?? 0)
         require(
-            serial.contains { $0 != 0 } && serial.count <= 20, "I5",
+            serial.contains { $0 != 0 } && octets <= 20, "I5",
             "the serial number is not positive, or longer than 20 octets")
         let names = leaf.extensions[oid: .X509ExtensionID.subjectAlternativeName]
         require(

@@ -81,7 +81,8 @@ public enum TrustBundleError: Error, Hashable, Sendable, CustomStringConvertible
             "line \(line): a \(label) in a trust bundle; only certificates belong there"
         case .malformedCertificate(let position): "certificate \(position) of the bundle cannot be decoded"
         case .notAnAuthority(let position):
-            "certificate \(position) of the bundle is not a CA (basicConstraints cA is not true); give the root, not a leaf"
+            "certificate \(position) of the bundle is not a CA (basicConstraints cA is not true); "
+                + "give the root, not a leaf"
         case .tooManyAuthorities(let count):
             "\(count) authorities in one bundle; at most \(TrustBundle.maximumAuthorities) are accepted"
         case .json(let problem): "the bundle is not acceptable JSON: \(problem)"

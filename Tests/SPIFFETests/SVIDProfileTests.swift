@@ -44,6 +44,9 @@ struct SVIDProfileTests {
         Case("I4", "cA true") { $0.constraints = .isCertificateAuthority(maxPathLength: 0) },
         Case("I5", "serial number zero") { $0.serial = .init(bytes: [0]) },
         Case("I5", "serial number of 21 octets") { $0.serial = .init(bytes: [UInt8](repeating: 1, count: 21)) },
+        Case("I5", "serial number of 20 octets, 21 in DER") {
+            $0.serial = .init(bytes: [UInt8](repeating: 0x80, count: 20))
+        },
         Case("I6", "another authority's key identifier") { $0.authorityKeyIdentifier = [1, 2, 3] },
         Case("I7", "outlives its issuer") { $0.notAfter = testNow.addingTimeInterval(7201) },
         Case("I8", "another beginning than now - skew") { $0.notBefore = testNow.addingTimeInterval(-3590) },

@@ -19,7 +19,8 @@ struct CertificatePlan {
     var nameConstraints: NameConstraints?
     var notBefore = testNow.addingTimeInterval(-3600)
     var notAfter = testNow.addingTimeInterval(3600)
-    var serial = Certificate.SerialNumber()
+    /// Not the library's random one: it has 20 octets, which need 21 in DER half of the time.
+    var serial = Certificate.SerialNumber(UInt64.random(in: 1...UInt64(Int64.max)))
     var key = Certificate.PrivateKey(P256.Signing.PrivateKey())
     var authorityKeyIdentifier: ArraySlice<UInt8>?
     var subjectKeyIdentifier: ArraySlice<UInt8>?

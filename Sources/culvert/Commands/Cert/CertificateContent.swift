@@ -89,8 +89,8 @@ struct CertificateContent: Sendable {
     private static func undecodable(_ file: String, _ what: String) -> CertificateProblem {
         CertificateProblem(
             file: file, message: "\(what) cannot be decoded as certificate or signing request",
-            hint:
-                "it may be damaged, or use a key that is not supported (P-256, P-384, P-521, Ed25519 and RSA are); PKCS #7 and PKCS #12 are not read"
+            hint: "it may be damaged, or its key is none of P-256, P-384, P-521, Ed25519 and RSA 2048 or more; "
+                + "PKCS #7 and PKCS #12 are not read"
         )
     }
 

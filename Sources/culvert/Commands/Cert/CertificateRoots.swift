@@ -38,7 +38,8 @@ struct CertificateRoots: Sendable {
         }
         switch await verifier.validate(leaf: leaf, intermediates: CertificateStore(chain.dropFirst())) {
         case .validCertificate(let path):
-            return Verdict(verified: true, message: path.count == 1 ? "one of the given roots" : "verified (RFC 5280), \(path.count) certificates")
+            let message = path.count == 1 ? "one of the given roots" : "verified (RFC 5280), \(path.count) certificates"
+            return Verdict(verified: true, message: message)
         case .couldNotValidate:
             return Verdict(verified: false, message: "no valid chain to the given roots")
         }

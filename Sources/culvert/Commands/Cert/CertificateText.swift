@@ -122,8 +122,8 @@ struct CertificateText {
             return ink("not valid for another \(wait)", .bad)
         case .valid:
             let share = report.lifetimeSeconds > 0 ? left * 100 / report.lifetimeSeconds : 0
-            let text =
-                "valid, \(CertificateOutput.duration(left)) left (\(share) % of \(CertificateOutput.duration(report.lifetimeSeconds)))"
+            let lifetime = CertificateOutput.duration(report.lifetimeSeconds)
+            let text = "valid, \(CertificateOutput.duration(left)) left (\(share) % of \(lifetime))"
             return ink(text, share < 20 ? .caution : .good)
         }
     }
@@ -135,7 +135,8 @@ struct CertificateText {
     private func summary(_ report: CertificateReport) -> String {
         let failed = report.lint.count { $0.severity == "fail" }
         let warned = report.lint.count { $0.severity == "warn" }
-        let counts = "\(report.lint.count - failed - warned) passed, \(warned) \(warned == 1 ? "warning" : "warnings"), \(failed) failed"
+        let warnings = warned == 1 ? "1 warning" : "\(warned) warnings"
+        let counts = "\(report.lint.count - failed - warned) passed, \(warnings), \(failed) failed"
         return ink(counts, failed > 0 ? .bad : warned > 0 ? .caution : .good)
     }
 
