@@ -1,7 +1,8 @@
-import ArgumentParser
+public import ArgumentParser
 import Logging
-import NodeAgent
+public import NodeAgent
 import ServiceLifecycle
+import UnixSignals
 
 /// `culvert agent run`
 struct AgentRun: AsyncParsableCommand {
@@ -69,4 +70,4 @@ struct AgentRun: AsyncParsableCommand {
     }
 }
 
-extension Agent.OnExit: @retroactive ExpressibleByArgument {}
+extension Agent.OnExit: ExpressibleByArgument {}
