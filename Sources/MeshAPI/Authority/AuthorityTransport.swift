@@ -79,7 +79,7 @@ public enum AuthorityTransport {
         )
     }
 
-    /// Serves on a Unix socket that only its owner may open, until the task is cancelled: the authority's admin service.
+    /// Serves on a Unix socket that only its owner may open, until the task is cancelled.
     public static func serve(_ services: [any RegistrableRPCService], unixSocket path: String) async throws {
         try await UnixSocketServer.serve(services, path: path)
     }

@@ -1,6 +1,5 @@
 import NIOCore
 import NIOSSL
-import NIOTLS
 import Synchronization
 
 /// Bounds what connections cost a server before they have proven anything: how many there are, and how long a handshake
@@ -32,7 +31,7 @@ final class ConnectionGuard: Sendable {
     }
 }
 
-/// Closes a connection whose TLS handshake does not finish in time.
+/// Closes a connection that has not finished its TLS handshake, and begun to speak, in time.
 private final class HandshakeDeadline: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = Any
 
@@ -48,12 +47,11 @@ private final class HandshakeDeadline: ChannelInboundHandler, RemovableChannelHa
 
     func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
 
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if case .handshakeCompleted = event as? TLSUserEvent {
-            timer?.cancel()
-            context.pipeline.syncOperations.removeHandler(self, promise: nil)
-        }
-        context.fireUserInboundEventTriggered(event)
+    /// After the TLS handler: the first bytes are the client's HTTP/2 preface.
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        timer?.cancel()
+        context.fireChannelRead(data)
+        context.pipeline.syncOperations.removeHandler(self, promise: nil)
     }
 
     func channelInactive(context: ChannelHandlerContext) {

@@ -91,7 +91,9 @@ struct DeltaSubscription {
         return names.count <= Self.subscribedNamesMax
     }
 
-    /// The next response, whole: a client that has taken its first one knows all there is. Nil while one is outstanding or when there is nothing to tell.
+    /// The next response; nil while one is outstanding or when there is nothing to tell.
+    ///
+    /// It is never split: a client that has taken its first one knows all there is, and may rely on what is missing.
     mutating func next(from resources: [String: DiscoveryResource]) -> Response? {
         guard started, outstanding == nil else { return nil }
         var removals = known.keys.filter { resources[$0] == nil }

@@ -7,7 +7,7 @@ import SwiftProtobuf
 public struct DiscoveryResource: Hashable, Sendable {
     /// A workload's uid, or `namespace/hostname`.
     public let name: String
-    /// Equal for equal content, across restarts too: a client that comes back with it need not be sent the resource again.
+    /// Equal for equal content, across restarts too: a client that comes back with it is not sent the resource again.
     public let version: String
     /// The serialised `istio.workload.Address`.
     let body: Data

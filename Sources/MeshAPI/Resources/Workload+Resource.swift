@@ -7,8 +7,8 @@ import SwiftProtobuf
 extension Workload {
     /// Takes a workload from the wire.
     ///
-    /// `trustDomain` stands in where the message leaves its own out. What this version does not act on and may not ignore,
-    /// because traffic would go past a waypoint or a policy, is refused.
+    /// `trustDomain` stands in where the message leaves its own out. What this version does not act on and may not
+    /// ignore, because traffic would go past a waypoint or a policy, is refused.
     public init(_ message: Istio_Workload_Workload, trustDomain: TrustDomain) throws(ResourceError) {
         let uid = message.uid
         try ResourceLimits.check(uid, "uid", of: uid, limit: ResourceLimits.uidBytes, required: true)

@@ -7,8 +7,8 @@ import Synchronization
 ///
 /// Reconnects for as long as it runs; pods go on being served meanwhile.
 public final class ZDSClient: Sendable {
-    /// Serves a pod. Called for one pod at a time; the agent waits for it, at most 5 s. An error is told to the agent, and
-    /// tried again every 5 s.
+    /// Serves a pod. Called for one pod at a time; the agent waits for it, at most 5 s. An error is told to the agent,
+    /// and the pod tried again every 5 s.
     public typealias Add =
         @Sendable (_ uid: String, _ info: ZDSWorkloadInfo, _ namespace: NetworkNamespace) async throws -> Void
     /// Stops serving a pod that was added.

@@ -37,7 +37,7 @@ public final class ZDSServer: Sendable {
     /// Every connected proxy has heard of all pods and removals, and has answered.
     public var isSettled: Bool { state.withLock { $0.core.isSettled } }
 
-    /// The proxy is to serve this pod; a pod of the same uid is replaced. Throws when the pod does not fit the protocol.
+    /// The proxy is to serve this pod; one of the same uid is replaced. Throws when the pod does not fit the protocol.
     public func add(uid: String, info: ZDSWorkloadInfo, namespace: NetworkNamespace) throws(ZDSError) {
         try state.withLock { (state) throws(ZDSError) in
             try state.core.add(uid: uid, info)
