@@ -29,12 +29,15 @@ let grpc: [Target.Dependency] = [
 ]
 
 /// A module of ours, its tests beside it. Targets that tests import, too, are named in `tests`.
-func module(_ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = [], exclude: [String] = [])
+func module(
+    _ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = [], exclude: [String] = []
+)
     -> [Target]
 {
     [
         .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings),
-        .testTarget(name: name + "Tests", dependencies: [.target(name: name)] + dependencies + tests, swiftSettings: settings),
+        .testTarget(
+            name: name + "Tests", dependencies: [.target(name: name)] + dependencies + tests, swiftSettings: settings),
     ]
 }
 
@@ -58,6 +61,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        // A TLS certificate that is replaced while its listener serves.
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         // Readiness, metrics and admin endpoints.
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -92,17 +97,19 @@ let package = Package(
             [
                 "SPIFFE", "MeshState", "IPAddressing", "LinuxNetworking", x509, asn1, crypto, logging,
                 product("NIOCore", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
+                product("NIOCertificateReloading", "swift-nio-extras"),
             ] + grpc,
             exclude: ["Proto"]
         ),
         module(
             "Dataplane", ["SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "IPAddressing"],
-            tests: ["NamespaceKit", x509, asn1, crypto]
+            tests: ["NamespaceKit", "Redirection", x509, asn1, crypto]
         ),
         module(
             "NodeAgent",
             [
-                "SPIFFE", "MeshState", "MeshAPI", "MeshFile", "Redirection", "LinuxNetworking", "IPAddressing", lifecycle,
+                "SPIFFE", "MeshState", "MeshAPI", "MeshFile", "Redirection", "LinuxNetworking", "IPAddressing",
+                lifecycle,
                 logging,
             ],
             tests: ["NamespaceKit"]
@@ -126,7 +133,8 @@ let package = Package(
             .testTarget(name: "PackageGraphTests", swiftSettings: settings),
             .testTarget(name: "CommandTests", dependencies: ["culvert"], swiftSettings: settings),
             .testTarget(
-                name: "DemoTests", dependencies: ["culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "NamespaceKit"],
+                name: "DemoTests",
+                dependencies: ["culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "NamespaceKit"],
                 swiftSettings: settings
             ),
         ],

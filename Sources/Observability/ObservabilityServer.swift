@@ -15,7 +15,9 @@ public enum ObservabilityServer {
         return application(router, host: host, port: port, logger: logger)
     }
 
-    public static func metrics(_ counters: Counters, host: String, port: Int, logger: Logger) -> some ApplicationProtocol {
+    public static func metrics(_ counters: Counters, host: String, port: Int, logger: Logger)
+        -> some ApplicationProtocol
+    {
         let router = Router()
         router.get("/metrics") { _, _ in text(.ok, counters.text) }
         return application(router, host: host, port: port, logger: logger)

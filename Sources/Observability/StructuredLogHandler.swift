@@ -74,7 +74,9 @@ public struct StructuredLogHandler: LogHandler {
 
     /// What a peer sent must not start a new line of the log, nor steer the terminal that shows it.
     private func printable(_ string: String) -> String {
-        guard string.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else { return string }
+        guard string.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
+            return string
+        }
         return String(quoted(string).dropFirst().dropLast())
     }
 

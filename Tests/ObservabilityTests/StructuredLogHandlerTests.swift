@@ -26,7 +26,8 @@ struct StructuredLogHandlerTests {
     func json() {
         let line = line(.json, "connection complete", ["bytes": .stringConvertible(7), "error": "a\n\"b\"\u{1b}[31m"])
         #expect(
-            line == #"{"time":"2023-11-14T22:13:20.001234Z","level":"info","scope":"access","msg":"connection complete","#
+            line
+                == #"{"time":"2023-11-14T22:13:20.001234Z","level":"info","scope":"access","msg":"connection complete","#
                 + #""bytes":7,"error":"a\n\"b\"\u001b[31m"}"# + "\n"
         )
     }

@@ -12,7 +12,8 @@ struct PackageGraphTests {
     func imports(name: String) throws {
         let module = try #require(modules.first { $0.name == name })
         let allowed = module.ours.union(module.packages).union(Self.system)
-        for (file, imported) in try Self.imports(of: name) where imported != "Foundation" && imported != "FoundationEssentials" {
+        for (file, imported) in try Self.imports(of: name)
+        where imported != "Foundation" && imported != "FoundationEssentials" {
             #expect(allowed.contains(imported), "\(file) imports \(imported)")
         }
     }
@@ -22,7 +23,8 @@ struct PackageGraphTests {
         let module = try #require(modules.first { $0.name == name })
         for (file, imported) in try Self.imports(of: name) {
             switch module.foundation {
-            case .none: #expect(imported != "Foundation" && imported != "FoundationEssentials", "\(file) imports \(imported)")
+            case .none:
+                #expect(imported != "Foundation" && imported != "FoundationEssentials", "\(file) imports \(imported)")
             case .essentials: #expect(imported != "Foundation", "\(file) imports Foundation: 60 MB of binary")
             case .whole: break
             }

@@ -1,6 +1,7 @@
 import IPAddressing
 import MeshAPI
 import SPIFFE
+import SwiftASN1
 import WorkloadIdentity
 import X509
 

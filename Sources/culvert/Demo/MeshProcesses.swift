@@ -198,7 +198,7 @@ final class MeshProcesses {
         let address = network.topology.authority.v4
         return [
             "--ca", "\(SocketAddress(address, port: MeshProcesses.authorityPort))",
-            "--ca-attest", "\(SocketAddress(address, port: MeshProcesses.attestationPort))", "--ca-bundle", bundle,
+            "--trust-domain", DemoTopology.trustDomain, "--ca-attest", "\(SocketAddress(address, port: MeshProcesses.attestationPort))", "--ca-bundle", bundle,
         ]
     }
 

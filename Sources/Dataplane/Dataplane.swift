@@ -1,0 +1,119 @@
+internal import Glibc
+public import LinuxNetworking
+public import MeshState
+public import SPIFFE
+import Synchronization
+
+/// The node's data plane: event loops on their own threads that carry the pods' connections.
+///
+/// This type is the one bridge between the two worlds: snapshots go in (mesh, identities, pods), records come out
+/// through the sink. Its methods may be called from any task or thread; none of them blocks on a connection.
+public final class Dataplane: Sendable {
+    private let workers: [Worker]
+    private let state: Mutex<State>
+
+    private struct State {
+        var svids: [SPIFFEID: X509SVID] = [:]
+        var bundles = TrustBundleSet()
+    }
+
+    /// Starts the loops. `record` is called on their threads.
+    public init(configuration: DataplaneConfiguration, record: @escaping RecordSink) throws(Errno) {
+        // A peer that closes while we write is an error code, not a signal.
+        signal(SIGPIPE, SIG_IGN)
+        var workers: [Worker] = []
+        for _ in 0..<max(1, configuration.loops) {
+            workers.append(try Worker(configuration: configuration, record: record))
+        }
+        self.workers = workers
+        state = Mutex(State())
+        for (index, worker) in workers.enumerated() {
+            _ = try SystemThread(name: "culvert-loop-\(index)") { worker.loop.run() }
+        }
+    }
+
+    // MARK: Snapshots in
+
+    /// From now on new connections are routed by this snapshot; those that waited for it go on.
+    public func publish(_ mesh: MeshSnapshot) {
+        onEveryWorker { $0.publish(mesh) }
+    }
+
+    /// The certificate under which the identity's pods connect and accept from now on.
+    public func publish(_ svid: X509SVID) throws {
+        try state.withLock { state in
+            state.svids[svid.id] = svid
+            try distribute(svid, state.bundles)
+        }
+    }
+
+    /// The trust anchors by which peers are verified from now on. Live connections are not verified again.
+    public func publish(_ bundles: TrustBundleSet) throws {
+        try state.withLock { state in
+            guard bundles != state.bundles else { return }
+            state.bundles = bundles
+            for svid in state.svids.values { try distribute(svid, bundles) }
+        }
+    }
+
+    /// No pod of this node has the identity any more: its key is dropped.
+    public func forget(_ identity: SPIFFEID) {
+        state.withLock { state in
+            state.svids[identity] = nil
+            onEveryWorker { $0.forget(identity) }
+        }
+    }
+
+    private func distribute(_ svid: X509SVID, _ bundles: TrustBundleSet) throws {
+        let contexts = try IdentityContexts(svid: svid, bundles: bundles)
+        onEveryWorker { $0.publish(contexts, for: svid.id) }
+    }
+
+    // MARK: Pods
+
+    /// Listens in the pod's network namespace; returns when all its listeners accept.
+    ///
+    /// - Throws: `Errno` of the call that failed; then the pod has no listeners at all.
+    public func attach(_ pod: Pod) async throws {
+        for (index, worker) in workers.enumerated() {
+            do {
+                try await worker.loop.call { try worker.attach(pod) }
+            } catch {
+                for earlier in workers[..<index] {
+                    try await earlier.loop.call { earlier.detach(uid: pod.name.uid, after: .zero) }
+                }
+                throw error
+            }
+        }
+    }
+
+    /// Stops listening for the pod; its connections are told, and cut after the deadline.
+    public func detach(podUID: String, deadline: Duration) async throws {
+        for worker in workers {
+            try await worker.loop.call { worker.detach(uid: podUID, after: deadline) }
+        }
+    }
+
+    // MARK: Life
+
+    /// Connections, tunnels included, that are open now.
+    public func connectionCount() async throws -> Int {
+        var count = 0
+        for worker in workers { count += try await worker.loop.call { worker.connections } }
+        return count
+    }
+
+    /// Closes the listeners, lets connections finish until the deadline, then cuts them and returns.
+    public func drain(deadline: Duration) async throws {
+        for worker in workers { try await worker.loop.call { worker.drain(deadline: deadline) } }
+        let end = ContinuousClock.now + deadline
+        while try await connectionCount() > 0, ContinuousClock.now < end {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        onEveryWorker { $0.loop.stop() }
+    }
+
+    private func onEveryWorker(_ body: @escaping @Sendable (Worker) -> Void) {
+        for worker in workers { worker.loop.execute { body(worker) } }
+    }
+}

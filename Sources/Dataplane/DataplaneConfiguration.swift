@@ -1,0 +1,40 @@
+public import SPIFFE
+
+/// What the data plane may do and for how long.
+public struct DataplaneConfiguration: Sendable {
+    /// The trust domain of this node's pods: a pod's identity is `spiffe://<trust domain>/ns/<namespace>/sa/<account>`.
+    public var trustDomain: TrustDomain
+    /// This node's name, as the mesh knows it.
+    public var node: String
+    /// Event loops, one thread each; every loop listens in every pod and connections stay on the loop that accepted them.
+    public var loops = 1
+    /// From accept on 15001 until the pod is known in the mesh and its identity is issued.
+    public var holdTimeout: Duration = .seconds(10)
+    /// TCP connect to a peer's 15008, to the application, or to a plaintext destination.
+    public var connectTimeout: Duration = .seconds(10)
+    /// TLS and HTTP/2 set-up, both directions.
+    public var handshakeTimeout: Duration = .seconds(10)
+    /// From CONNECT to its answer; longer than the peer's own connect timeout, so that the peer's reason arrives.
+    public var responseTimeout: Duration = .seconds(15)
+    /// A tunnel connection without streams is closed after this time.
+    public var idleTunnelTimeout: Duration = .seconds(300)
+    /// Streams on one tunnel connection before another is dialled.
+    public var streamsPerTunnelMax = 100
+    /// Accepted connections per loop; beyond it new ones are reset at once.
+    public var connectionsMax = 16_384
+    /// What a deleted pod's connections are given to end by themselves.
+    public var podDrainTimeout: Duration = .seconds(5)
+
+    public init(trustDomain: TrustDomain, node: String) {
+        self.trustDomain = trustDomain
+        self.node = node
+    }
+}
+
+/// Marks on the proxy's sockets inside a pod's network namespace; the redirection rules know them.
+enum SocketMark {
+    /// Towards peers and plaintext destinations: not to be captured again.
+    static let proxy: UInt32 = 0x539
+    /// Towards the application with the client's address as source: replies come back over lo.
+    static let delivery: UInt32 = 0x53a
+}

@@ -1,0 +1,53 @@
+import LinuxNetworking
+
+/// Accepts on one port of one pod.
+///
+/// When the process runs out of descriptors it stops accepting for a moment instead of spinning: the kernel's backlog
+/// holds the clients meanwhile.
+final class Listener: Pollable {
+    private unowned let worker: Worker
+    private let accepted: (consuming OwnedDescriptor) -> Void
+    private static let batchMax = 64
+    private static let pauseOnExhaustion: Duration = .milliseconds(100)
+
+    init(worker: Worker, descriptor: consuming OwnedDescriptor, accepted: @escaping (consuming OwnedDescriptor) -> Void)
+    {
+        self.worker = worker
+        self.accepted = accepted
+        super.init(descriptor: descriptor.release())
+    }
+
+    func start() throws(Errno) {
+        try worker.loop.register(self, .readable)
+    }
+
+    func close() {
+        guard descriptor >= 0 else { return }
+        worker.loop.deregister(self)
+        _ = OwnedDescriptor(adopting: descriptor)
+        descriptor = -1
+    }
+
+    override func ready(_ events: IOEvents) {
+        // Edge-triggered: what the bound leaves in the backlog is looked at in the next turn.
+        for _ in 0..<Listener.batchMax {
+            guard descriptor >= 0 else { return }
+            do {
+                guard let connection = try TCPSocket.accept(descriptor) else { return }
+                if worker.connections >= worker.configuration.connectionsMax {
+                    TCPSocket.abort(connection.raw)
+                } else {
+                    accepted(connection)
+                }
+            } catch {
+                guard error.isExhaustion else { continue }
+                return pause()
+            }
+        }
+        worker.loop.endOfTurn { [weak self] in self?.ready(.readable) }
+    }
+
+    private func pause() {
+        worker.loop.schedule(after: Listener.pauseOnExhaustion) { [weak self] in self?.ready(.readable) }
+    }
+}

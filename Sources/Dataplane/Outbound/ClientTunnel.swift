@@ -1,0 +1,141 @@
+import HBONE
+import IPAddressing
+import LinuxNetworking
+import SPIFFE
+
+/// The dialling end of an HBONE connection: one pod's identity to one peer.
+///
+/// Connections that ask for it while it is being dialled wait for that one dial and share its outcome.
+final class ClientTunnel: TunnelConnection {
+    let key: TunnelPool.Key
+    private var dialling = true
+    private var waiting: [OutboundStream] = []
+    private var connectTimer: TimerToken?
+
+    private init(key: TunnelPool.Key, pod: PodProxy, contexts: IdentityContexts, descriptor: consuming OwnedDescriptor)
+    {
+        self.key = key
+        super.init(pod: pod, role: .client, context: contexts.client, limits: HBONELimits(), descriptor: descriptor)
+        let limit = worker.configuration.connectTimeout
+        connectTimer = worker.loop.schedule(after: limit) { [weak self] in
+            self?.fail(
+                ConnectionFailure(
+                    .connect,
+                    "connection timed out after \(limit), maybe a NetworkPolicy is blocking HBONE port \(key.endpoint.port)"
+                )
+            )
+        }
+    }
+
+    static func dial(_ key: TunnelPool.Key, from pod: PodProxy, contexts: IdentityContexts) throws(Errno)
+        -> ClientTunnel
+    {
+        var options = TCPSocket.ConnectOptions()
+        options.mark = SocketMark.proxy
+        let descriptor = try pod.connect(to: key.endpoint, options: options)
+        return ClientTunnel(key: key, pod: pod, contexts: contexts, descriptor: descriptor)
+    }
+
+    override var isConnecting: Bool { dialling }
+
+    override func connected(_ events: IOEvents) -> Bool {
+        guard !events.isDisjoint(with: [.writable, .error, .hangup]) else { return false }
+        cancel(&connectTimer)
+        if let error = pendingError {
+            fail(ConnectionFailure(.connect, "connection to \(key.endpoint) failed: \(error)"))
+            return false
+        }
+        dialling = false
+        return true
+    }
+
+    // MARK: Streams
+
+    var mayOpenStream: Bool {
+        guard !isDraining, end == nil, !goAwayReceived else { return false }
+        let budget = worker.configuration.streamsPerTunnelMax
+        guard peer != nil else { return waiting.count < budget }
+        return activeStreams < min(budget, peerMaxConcurrentStreams)
+    }
+
+    /// Opens the stream now or when the peer has proved who it is: nothing of a connection is told to anybody before.
+    func open(_ stream: OutboundStream) {
+        stopIdling()
+        if peer == nil { waiting.append(stream) } else { request(stream) }
+    }
+
+    func giveUp(_ stream: OutboundStream) {
+        waiting.removeAll { $0 === stream }
+    }
+
+    private func request(_ stream: OutboundStream) {
+        let id = connect(stream.request)
+        guard id > 0 else {
+            return stream.abort(ConnectionFailure(.http2, "the tunnel to \(key.endpoint) takes no more streams"))
+        }
+        stream.carried(by: self, stream: id)
+        markDirty()
+    }
+
+    override func established(_ peer: HBONEPeer) {
+        super.established(peer)
+        guard key.expected.contains(peer.id) else {
+            let expected = key.expected.map(\.description).joined(separator: ", ")
+            let text =
+                "identity verification error: peer did not present the expected SAN (\(expected)), got \(peer.id)"
+            return fail(ConnectionFailure(.tls, text))
+        }
+        let opened = waiting
+        waiting = []
+        defer { idleIfUnused() }
+        for stream in opened {
+            stream.record.destinationIdentity = peer.id
+            request(stream)
+        }
+    }
+
+    override func responded(stream: Int32, status: Int, reason: String?) {
+        (streams[stream] as? OutboundStream)?.answered(status: status, reason: reason)
+    }
+
+    override func goneAway(lastStream: Int32, code: UInt32) {
+        retire()
+    }
+
+    // MARK: Ends
+
+    /// Takes no new streams; ends with its last one.
+    func retire() { drain() }
+
+    override func drain() {
+        pod.pool.remove(self)
+        super.drain()
+    }
+
+    override func ended(_ end: ConnectionEnd) {
+        super.ended(end)
+        pod.pool.remove(self)
+        failWaiting(ConnectionFailure(end))
+    }
+
+    override func fail(_ failure: ConnectionFailure) {
+        pod.pool.remove(self)
+        super.fail(failure)
+        failWaiting(failure)
+    }
+
+    private func failWaiting(_ failure: ConnectionFailure) {
+        let failed = waiting
+        waiting = []
+        for stream in failed { stream.tunnelFailed(failure) }
+    }
+
+    override func disposed() {
+        cancel(&connectTimer)
+    }
+
+    private func cancel(_ timer: inout TimerToken?) {
+        if let token = timer { worker.loop.cancel(token) }
+        timer = nil
+    }
+}

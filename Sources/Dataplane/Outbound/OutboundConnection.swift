@@ -1,0 +1,138 @@
+import HBONE
+import IPAddressing
+import LinuxNetworking
+import MeshState
+import SPIFFE
+
+/// A connection that an application of the pod opened, from accept on 15001 to the decision where its bytes go.
+///
+/// 1. Original destination; calls to ourselves are refused.
+/// 2. Source: the pod of this network namespace. May wait until the mesh knows it.
+/// 3. Route, decided in one snapshot. May refuse.
+/// 4. Tunnel: needs the pod's certificate. May wait until it is issued.
+/// 5. A stream of a pooled tunnel (`OutboundStream`), or plain TCP (`PlainRelay`).
+///
+/// Nothing is read from the application before step 5 is done, and every wait is bounded.
+final class OutboundConnection: HeldConnection, PodConnection {
+    private let pod: PodProxy
+    private let worker: Worker
+    private var descriptor: OwnedDescriptor?
+    private var record: ConnectionRecord
+    private let opened: ContinuousClock.Instant
+    private var holdTimer: TimerToken?
+    private var waitsFor = ""
+
+    init(pod: PodProxy, accepted: consuming OwnedDescriptor) {
+        self.pod = pod
+        worker = pod.worker
+        opened = pod.worker.loop.now
+        record = pod.newRecord(.outbound, .plaintext, source: TCPSocket.peerAddress(accepted.raw))
+        record.sourceIdentity = pod.pod.identity
+        record.destination = TCPSocket.originalDestination(accepted.raw) ?? TCPSocket.localAddress(accepted.raw)
+        descriptor = consume accepted
+    }
+
+    func start() {
+        pod.add(self)
+        guard let destination = record.destination else {
+            return refuse(ConnectionFailure(.connect, "the original destination of the connection is unknown"))
+        }
+        if destination.ip.isLoopback && ReservedPort.isListenerInPod(destination.port) {
+            return refuse(ConnectionFailure(.denied, "attempted recursive call to ourselves"))
+        }
+        retry()
+    }
+
+    func retry() {
+        guard descriptor != nil, let destination = record.destination else { return }
+        guard let source = sourceWorkload else {
+            return hold(
+                "failed to fetch information about local workload: \(pod.pod.name.namespace)/\(pod.pod.name.name)")
+        }
+        switch worker.mesh.route(from: source, to: destination, random: worker.nextRandom()) {
+        case .refused(let refusal):
+            refuse(ConnectionFailure(.denied, refusal.description))
+        case .plain(let target, let workload, let service):
+            record.destinationWorkload = workload?.name
+            record.destinationService = service?.hostname
+            relayPlain(to: target)
+        case .tunnel(let tunnel):
+            guard let contexts = worker.contexts(for: pod.pod.identity) else {
+                return hold("identity error: no valid certificate for \(pod.pod.identity)")
+            }
+            open(tunnel, contexts: contexts)
+        }
+    }
+
+    private var sourceWorkload: Workload? {
+        let name = pod.pod.name
+        return worker.mesh.workload(uid: name.uid)
+            ?? worker.mesh.workload(
+                name: name.name, namespace: name.namespace, serviceAccount: pod.pod.serviceAccount,
+                node: worker.configuration.node
+            )
+    }
+
+    // MARK: Waiting
+
+    private func hold(_ reason: String) {
+        waitsFor = reason
+        guard holdTimer == nil else { return }
+        worker.hold(self)
+        holdTimer = worker.loop.schedule(after: worker.configuration.holdTimeout) { [weak self] in
+            guard let self else { return }
+            refuse(ConnectionFailure(.identity, waitsFor))
+        }
+    }
+
+    private func stopHolding() {
+        guard let holdTimer else { return }
+        worker.loop.cancel(holdTimer)
+        self.holdTimer = nil
+        worker.letGo(self)
+    }
+
+    // MARK: Outcomes
+
+    private func open(_ route: MeshState.Tunnel, contexts: IdentityContexts) {
+        guard let socket = descriptor.take() else { return }
+        stopHolding()
+        record.security = .mutualTLS
+        record.destination = route.endpoint
+        record.authority = route.authority.description
+        record.destinationWorkload = route.destination.name
+        record.destinationService = route.service?.hostname
+        let stream = OutboundStream(pod: pod, descriptor: socket, record: record)
+        pod.remove(self)
+        do {
+            let key = TunnelPool.Key(endpoint: route.endpoint, expected: route.expected)
+            stream.open(on: try pod.pool.tunnel(to: key, contexts: contexts))
+        } catch {
+            stream.abort(ConnectionFailure(.connect, "connection to \(route.endpoint) failed: \(error)"))
+        }
+    }
+
+    private func relayPlain(to target: SocketAddress) {
+        guard let socket = descriptor.take() else { return }
+        stopHolding()
+        record.destination = target
+        var options = TCPSocket.ConnectOptions()
+        options.mark = SocketMark.proxy
+        PlainRelay.start(pod: pod, accepted: socket, to: target, options: options, record: record)
+        pod.remove(self)
+    }
+
+    private func refuse(_ failure: ConnectionFailure) {
+        guard let socket = descriptor.take() else { return }
+        stopHolding()
+        TCPSocket.abort(socket.raw)
+        record.failure = failure
+        record.duration = opened.duration(to: worker.loop.now)
+        worker.record(record)
+        pod.remove(self)
+    }
+
+    func drain() {}
+
+    func abort(_ failure: ConnectionFailure) { refuse(failure) }
+}

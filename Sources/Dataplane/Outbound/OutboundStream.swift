@@ -1,0 +1,93 @@
+import HBONE
+import IPAddressing
+import LinuxNetworking
+
+/// A captured connection on its way through a tunnel: CONNECT, the answer, then bytes both ways.
+final class OutboundStream: TunnelledSocket {
+    private enum Phase {
+        case requested
+        case open
+        case refused(ConnectionFailure)
+    }
+
+    private var phase = Phase.requested
+    private var responseTimer: TimerToken?
+    private weak var opening: ClientTunnel?
+
+    func open(on tunnel: ClientTunnel) {
+        do {
+            try register()
+        } catch {
+            return abort(ConnectionFailure(.overload, "\(error)"))
+        }
+        let limit = worker.configuration.connectTimeout + worker.configuration.responseTimeout
+        responseTimer = worker.loop.schedule(after: limit) { [weak self] in
+            self?.abort(ConnectionFailure(.timeout, "no answer to CONNECT within \(limit)"))
+        }
+        if let peer = tunnel.peer { record.destinationIdentity = peer.id }
+        opening = tunnel
+        tunnel.open(self)
+    }
+
+    var request: ConnectRequest {
+        var request = ConnectRequest(authority: record.authority ?? "")
+        request.baggage = "k8s.namespace.name=\(record.pod.namespace),k8s.pod.name=\(record.pod.name)"
+        if let source = record.source {
+            let host = record.destinationService.map { ";host=\($0)" } ?? ""
+            request.forwarded = "for=\"\(source)\"\(host)"
+        }
+        request.traceparent = traceparent
+        return request
+    }
+
+    /// W3C trace context, not sampled: one random identifier per connection.
+    private var traceparent: String {
+        func hexadecimal(_ value: UInt64) -> String {
+            let digits = String(value, radix: 16)
+            return String(repeating: "0", count: 16 - digits.count) + digits
+        }
+        let trace = hexadecimal(worker.nextRandom()) + hexadecimal(worker.nextRandom())
+        return "00-\(trace)-\(hexadecimal(worker.nextRandom()))-00"
+    }
+
+    override var mayPull: Bool {
+        if case .open = phase { true } else { false }
+    }
+
+    func answered(status: Int, reason: String?) {
+        stopTimer()
+        record.tlsVersion = tunnel?.peer?.tlsVersion
+        record.cipher = tunnel?.peer?.cipher
+        guard status == 200 else {
+            let text = "http status: \(status)" + (reason.map { " (\($0))" } ?? "")
+            let failure = ConnectionFailure(status == 401 ? .denied : .connect, text)
+            phase = .refused(failure)
+            return abort(failure)
+        }
+        phase = .open
+        becameReadable()
+    }
+
+    override func failureOfClosedStream(_ failure: ConnectionFailure?) -> ConnectionFailure? {
+        switch phase {
+        case .requested: failure ?? ConnectionFailure(.http2, "the peer closed the stream without an answer")
+        case .open: failure
+        case .refused(let refusal): refusal
+        }
+    }
+
+    override func broke(_ error: Errno) {
+        opening?.giveUp(self)
+        super.broke(error)
+    }
+
+    override func finished() {
+        stopTimer()
+        opening?.giveUp(self)
+    }
+
+    private func stopTimer() {
+        if let responseTimer { worker.loop.cancel(responseTimer) }
+        responseTimer = nil
+    }
+}

@@ -1,0 +1,161 @@
+import Glibc
+import IPAddressing
+import LinuxNetworking
+import MeshState
+
+/// One pod on one worker: its listeners, its tunnels to peers, and every connection that it takes part in.
+final class PodProxy {
+    unowned let worker: Worker
+    let pod: Pod
+    private(set) lazy var pool = TunnelPool(pod: self)
+    private var listeners: [Listener] = []
+    private var parts: [ObjectIdentifier: any PodConnection] = [:]
+    private var drainReason: String?
+    private var retainedWhileDraining: PodProxy?
+
+    init(worker: Worker, pod: Pod) {
+        self.worker = worker
+        self.pod = pod
+    }
+
+    // MARK: Listening
+
+    /// Opens 15001, 15006 and 15008 in the pod's network namespace: all of them or none.
+    func listen() throws(Errno) {
+        do {
+            for (address, dualStack, transparent, accept) in plan {
+                guard let descriptor = try open(address, dualStack: dualStack, transparent: transparent) else {
+                    continue
+                }
+                let listener = Listener(worker: worker, descriptor: descriptor) { [unowned self] in accept(self, $0) }
+                listeners.append(listener)
+                try listener.start()
+            }
+        } catch {
+            closeListeners()
+            throw error
+        }
+    }
+
+    private typealias Accept = (PodProxy, consuming OwnedDescriptor) -> Void
+
+    private var plan: [(SocketAddress, dualStack: Bool, transparent: Bool, Accept)] {
+        let outbound: Accept = { OutboundConnection(pod: $0, accepted: $1).start() }
+        // Loopback only: what is redirected arrives there, and nobody outside the pod can reach it.
+        return [
+            (SocketAddress(.loopback(.v4), port: ReservedPort.outbound), false, false, outbound),
+            (SocketAddress(.loopback(.v6), port: ReservedPort.outbound), false, false, outbound),
+            (
+                SocketAddress(.unspecified(.v6), port: ReservedPort.inboundPlaintext), true, true,
+                { InboundPassthrough.accept(pod: $0, accepted: $1) }
+            ),
+            (
+                SocketAddress(.unspecified(.v6), port: ReservedPort.hbone), true, false,
+                { InboundTunnel.accept(pod: $0, accepted: $1) }
+            ),
+        ]
+    }
+
+    /// `nil` when the namespace has no IPv6 and does not need this listener.
+    private func open(_ address: SocketAddress, dualStack: Bool, transparent: Bool) throws(Errno) -> OwnedDescriptor? {
+        do {
+            return try bind(address, dualStack: dualStack, transparent: transparent)
+        } catch {
+            guard address.ip.family == .v6, error.isAddressFamilyMissing else { throw error }
+            guard dualStack else { return nil }
+            let v4 = SocketAddress(.unspecified(.v4), port: address.port)
+            return try bind(v4, dualStack: false, transparent: transparent)
+        }
+    }
+
+    private func bind(_ address: SocketAddress, dualStack: Bool, transparent: Bool) throws(Errno) -> OwnedDescriptor {
+        var options = TCPSocket.ListenOptions()
+        options.transparent = transparent
+        options.mark = SocketMark.proxy
+        return try inNamespace { () throws(Errno) in
+            try TCPSocket.listen(on: address, dualStack: dualStack, options: options)
+        }
+    }
+
+    /// A TCP connection from inside the pod's network namespace, under way.
+    func connect(to address: SocketAddress, options: TCPSocket.ConnectOptions) throws(Errno) -> OwnedDescriptor {
+        try inNamespace { () throws(Errno) in try TCPSocket.connect(to: address, options: options) }
+    }
+
+    private func inNamespace(_ make: () throws(Errno) -> OwnedDescriptor) throws(Errno) -> OwnedDescriptor {
+        var made: Int32 = -1
+        var failure: Errno?
+        do {
+            try pod.networkNamespace.run {
+                do throws(Errno) { made = try make().release() } catch { failure = error }
+            }
+        } catch let error as Errno {
+            failure = error
+        } catch {
+            failure = Errno(code: -1, call: "setns")
+        }
+        if let failure { throw failure }
+        return OwnedDescriptor(adopting: made)
+    }
+
+    // MARK: Connections
+
+    func add(_ part: any PodConnection) {
+        if parts.updateValue(part, forKey: ObjectIdentifier(part)) == nil { worker.connectionOpened() }
+    }
+
+    func remove(_ part: any PodConnection) {
+        guard parts.removeValue(forKey: ObjectIdentifier(part)) != nil else { return }
+        worker.connectionClosed()
+        let pod = parts.isEmpty ? retainedWhileDraining : nil
+        if parts.isEmpty { retainedWhileDraining = nil }
+        // Both may be in the middle of a call: what this was the last reference to goes when the turn is over.
+        worker.loop.endOfTurn { withExtendedLifetime((part, pod)) {} }
+    }
+
+    func newRecord(
+        _ direction: ConnectionRecord.Direction, _ security: ConnectionRecord.Security, source: SocketAddress?
+    ) -> ConnectionRecord {
+        ConnectionRecord(direction: direction, security: security, pod: pod.name, source: source)
+    }
+
+    /// The certificate was renewed or withdrawn: tunnels under the old one take no new streams.
+    func identityRenewed() {
+        pool.retire()
+    }
+
+    /// Stops accepting, tells peers, and cuts what is left at the deadline. The network namespace stays open until then.
+    func drain(deadline: Duration, reason: String) {
+        guard drainReason == nil else { return }
+        drainReason = reason
+        closeListeners()
+        pool.retire()
+        for part in parts.values { part.drain() }
+        guard !parts.isEmpty else { return }
+        retainedWhileDraining = self
+        _ = worker.loop.schedule(after: deadline) { [weak self] in self?.cut(reason) }
+    }
+
+    private func cut(_ reason: String) {
+        for part in parts.values { part.abort(ConnectionFailure(.drained, "connection closed: \(reason)")) }
+        retainedWhileDraining = nil
+    }
+
+    private func closeListeners() {
+        for listener in listeners { listener.close() }
+        listeners = []
+    }
+}
+
+/// Something of a pod that lives until it ends by itself or is cut.
+protocol PodConnection: AnyObject {
+    /// Takes on nothing new; ends when what it carries has ended.
+    func drain()
+    /// Ends now.
+    func abort(_ failure: ConnectionFailure)
+}
+
+extension Errno {
+    /// IPv6 is compiled out, or disabled in this namespace.
+    fileprivate var isAddressFamilyMissing: Bool { code == EAFNOSUPPORT || code == EADDRNOTAVAIL }
+}

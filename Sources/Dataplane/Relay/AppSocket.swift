@@ -1,0 +1,130 @@
+import LinuxNetworking
+
+/// A TCP socket towards an application, a plaintext peer or a plaintext client, with what it would not take yet.
+///
+/// Subclasses decide where bytes come from; this class writes them, keeps the half-closed states and closes once.
+class AppSocket: Pollable {
+    unowned let pod: PodProxy
+    unowned let worker: Worker
+    private var pending = ByteQueue()
+    private(set) var bytesRead: UInt64 = 0
+    private(set) var bytesWritten: UInt64 = 0
+    /// Edge-triggered: true until a read said EAGAIN.
+    private(set) var mayRead = true
+    private var mayWrite = true
+    private(set) var hasReadEnd = false
+    private var shouldShutDown = false
+    private(set) var hasShutDown = false
+    private(set) var isClosed = false
+
+    init(pod: PodProxy, descriptor: consuming OwnedDescriptor) {
+        self.pod = pod
+        worker = pod.worker
+        super.init(descriptor: descriptor.release())
+        KeepAlive.configure(self.descriptor)
+    }
+
+    final func register() throws(Errno) {
+        try worker.loop.register(self, [.readable, .writable, .peerClosed])
+    }
+
+    final var hasPending: Bool { !pending.isEmpty }
+
+    override func ready(_ events: IOEvents) {
+        guard !isClosed else { return }
+        if !events.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) {
+            mayRead = true
+            becameReadable()
+        }
+        if !isClosed, events.contains(.writable) {
+            mayWrite = true
+            writePending()
+        }
+    }
+
+    /// There is something to read, an end, or an error.
+    func becameReadable() {}
+
+    /// The socket took `count` bytes that had been written to it.
+    func took(_ count: Int) {}
+
+    /// The socket broke: recv or send failed.
+    func broke(_ error: Errno) {}
+
+    /// Everything written was taken, and if the end was announced it was passed on.
+    func wroteAll() {}
+
+    final func read(into buffer: UnsafeMutableRawBufferPointer) -> TransferResult {
+        guard !hasReadEnd else { return .end }
+        guard mayRead else { return .wouldBlock }
+        let result = TCPSocket.receive(descriptor, into: buffer)
+        switch result {
+        case .bytes(let count): bytesRead += UInt64(count)
+        case .wouldBlock: mayRead = false
+        case .end: hasReadEnd = true
+        case .failed: break
+        }
+        return result
+    }
+
+    /// Writes at once what the socket takes, and keeps the rest until it can be written.
+    final func write(_ bytes: UnsafeRawBufferPointer) {
+        guard !isClosed else { return }
+        guard pending.isEmpty else { return pending.append(bytes) }
+        guard let sent = send(bytes) else { return }
+        if sent < bytes.count { pending.append(UnsafeRawBufferPointer(rebasing: bytes[sent...])) }
+        if sent > 0 { took(sent) }
+    }
+
+    /// No more will be written: FIN after what is pending.
+    final func writeEnd() {
+        guard !shouldShutDown else { return }
+        shouldShutDown = true
+        if pending.isEmpty { finishWriting() }
+    }
+
+    private func writePending() {
+        guard !pending.isEmpty else { return }
+        guard let sent = pending.withBytes({ send($0) }) else { return }
+        pending.removeFirst(sent)
+        if sent > 0 { took(sent) }
+        if pending.isEmpty && !isClosed { finishWriting() }
+    }
+
+    private func finishWriting() {
+        if shouldShutDown && !hasShutDown {
+            hasShutDown = true
+            TCPSocket.shutdownWrite(descriptor)
+        }
+        wroteAll()
+    }
+
+    /// `nil` when the socket broke; fewer bytes than given when it is full.
+    private func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
+        var sent = 0
+        while mayWrite, sent < bytes.count {
+            switch TCPSocket.send(descriptor, UnsafeRawBufferPointer(rebasing: bytes[sent...])) {
+            case .bytes(let count):
+                sent += count
+            case .wouldBlock, .end:
+                mayWrite = false
+            case .failed(let error):
+                broke(error)
+                return nil
+            }
+        }
+        bytesWritten += UInt64(sent)
+        return sent
+    }
+
+    /// Closes the socket, in order or with a reset.
+    final func closeSocket(reset: Bool) {
+        guard !isClosed else { return }
+        isClosed = true
+        worker.loop.deregister(self)
+        pending.removeAll()
+        if reset { TCPSocket.abort(descriptor) }
+        _ = OwnedDescriptor(adopting: descriptor)
+        descriptor = -1
+    }
+}

@@ -1,0 +1,143 @@
+import HBONE
+import LinuxNetworking
+
+/// One application connection carried by one stream of a tunnel.
+///
+/// Application to peer: the tunnel pulls when flow control has room, straight from the socket. Peer to application:
+/// bytes are written at once, and the stream's window is given back only for what the application took, so that a slow
+/// reader costs at most one window.
+class TunnelledSocket: AppSocket, PodConnection {
+    /// Until the stream is closed.
+    private(set) var tunnel: TunnelConnection?
+    private(set) var stream: Int32 = 0
+    var record: ConnectionRecord
+    private let opened: ContinuousClock.Instant
+    private var peerHasEnded = false
+    private var streamIsClosed = false
+    private var isFinished = false
+
+    init(pod: PodProxy, descriptor: consuming OwnedDescriptor, record: ConnectionRecord) {
+        self.record = record
+        opened = pod.worker.loop.now
+        super.init(pod: pod, descriptor: descriptor)
+        pod.add(self)
+    }
+
+    final func carried(by tunnel: TunnelConnection, stream: Int32) {
+        self.tunnel = tunnel
+        self.stream = stream
+        tunnel.attach(self, id: stream)
+    }
+
+    // MARK: Application to peer
+
+    override func becameReadable() {
+        guard let tunnel else { return }
+        tunnel.resumeBody(stream: stream)
+        tunnel.markDirty()
+    }
+
+    /// `false` until the stream carries the body.
+    var mayPull: Bool { true }
+
+    final func readBody(into buffer: UnsafeMutableRawBufferPointer) -> BodyRead {
+        guard mayPull, !isClosed else { return isClosed ? .failed : .blocked }
+        switch read(into: buffer) {
+        case .bytes(let count):
+            return .bytes(count)
+        case .wouldBlock:
+            return .blocked
+        case .end:
+            return .end
+        case .failed(let error):
+            broke(error)
+            return .failed
+        }
+    }
+
+    // MARK: Peer to application
+
+    final func deliver(_ data: UnsafeRawBufferPointer) { write(data) }
+
+    final func peerEnded() {
+        peerHasEnded = true
+        writeEnd()
+    }
+
+    override func took(_ count: Int) {
+        guard let tunnel, !streamIsClosed else { return }
+        tunnel.consumed(stream: stream, count)
+        tunnel.markDirty()
+    }
+
+    override func wroteAll() {
+        if streamIsClosed { finish(nil) }
+    }
+
+    // MARK: Ends
+
+    override func broke(_ error: Errno) {
+        // What ztunnel calls benign: the application reset or left a connection that it was free to leave.
+        let failure = error.isDisconnect ? nil : ConnectionFailure(.reset, "\(error)")
+        cancelStream()
+        finish(failure, reset: true)
+    }
+
+    /// The stream's last hook: what it still owed the application is delivered before the socket is closed.
+    final func streamClosed(code: UInt32) {
+        streamIsClosed = true
+        tunnel = nil
+        switch code {
+        case HTTP2ErrorCode.noError:
+            break
+        case HTTP2ErrorCode.cancel, HTTP2ErrorCode.connectError:
+            // The application at the other end reset its connection: this one learns it by a reset, too.
+            return finish(failureOfClosedStream(nil), reset: true)
+        default:
+            let failure = ConnectionFailure(.reset, "stream reset by the peer: \(HTTP2ErrorCode.name(code))")
+            return finish(failureOfClosedStream(failure), reset: true)
+        }
+        if hasPending { return writeEnd() }
+        finish(failureOfClosedStream(nil))
+    }
+
+    /// What a stream's end means to a connection that was not established yet.
+    func failureOfClosedStream(_ failure: ConnectionFailure?) -> ConnectionFailure? { failure }
+
+    final func tunnelFailed(_ failure: ConnectionFailure) {
+        streamIsClosed = true
+        tunnel = nil
+        finish(failure, reset: true)
+    }
+
+    final func cancelStream() {
+        guard let tunnel, !streamIsClosed else { return }
+        streamIsClosed = true
+        self.tunnel = nil
+        tunnel.reset(stream: stream, code: HTTP2ErrorCode.cancel)
+        tunnel.detach(id: stream)
+        tunnel.markDirty()
+    }
+
+    func drain() {}
+
+    final func abort(_ failure: ConnectionFailure) {
+        cancelStream()
+        finish(failure, reset: true)
+    }
+
+    /// Closes the application's socket and writes the record; once.
+    final func finish(_ failure: ConnectionFailure?, reset: Bool = false) {
+        guard !isFinished else { return }
+        isFinished = true
+        closeSocket(reset: reset)
+        record.failure = failure
+        record.duration = opened.duration(to: worker.loop.now)
+        (record.bytesSent, record.bytesReceived) = (bytesRead, bytesWritten)
+        worker.record(record)
+        finished()
+        pod.remove(self)
+    }
+
+    func finished() {}
+}

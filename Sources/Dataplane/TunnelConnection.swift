@@ -1,0 +1,237 @@
+import HBONE
+import IPAddressing
+import LinuxNetworking
+
+/// An HBONE connection on its TCP socket: reads feed the protocol, the protocol's output is written once a turn.
+///
+/// `ClientTunnel` and `InboundTunnel` add what the two ends do differently.
+class TunnelConnection: HBONEConnection, PodConnection {
+    unowned let pod: PodProxy
+    unowned let worker: Worker
+    private let socket: TunnelSocket
+    private(set) var streams: [Int32: TunnelledSocket] = [:]
+    private var isWritable = true
+    private var isClosed = false
+    private var handshakeTimer: TimerToken?
+    private var idleTimer: TimerToken?
+    private(set) var isDraining = false
+    /// Reads of one event; a tunnel with more to say gets another turn.
+    private static let readsMax = 16
+
+    init(
+        pod: PodProxy, role: HBONERole, context: TLSContext, limits: HBONELimits, descriptor: consuming OwnedDescriptor
+    ) {
+        self.pod = pod
+        worker = pod.worker
+        socket = TunnelSocket(descriptor: descriptor.release())
+        super.init(role: role, context: context, limits: limits)
+        socket.tunnel = self
+        pod.add(self)
+        KeepAlive.configure(socket.descriptor)
+    }
+
+    /// Registers the socket and starts the clock of the handshake.
+    final func start() {
+        do {
+            try worker.loop.register(socket, [.readable, .writable, .peerClosed])
+        } catch {
+            return fail(ConnectionFailure(.overload, "\(error)"))
+        }
+        let limit = worker.configuration.handshakeTimeout
+        handshakeTimer = worker.loop.schedule(after: limit) { [weak self] in
+            self?.fail(ConnectionFailure(.timeout, "TLS and HTTP/2 were not set up within \(limit)"))
+        }
+    }
+
+    final var peerAddress: SocketAddress? { TCPSocket.peerAddress(socket.descriptor) }
+    final var localAddress: SocketAddress? { TCPSocket.localAddress(socket.descriptor) }
+
+    // MARK: Socket events
+
+    fileprivate final func ready(_ events: IOEvents) {
+        guard !isClosed else { return }
+        if isConnecting {
+            guard connected(events) else { return }
+        }
+        if events.contains(.writable) { isWritable = true }
+        if !events.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) { read() }
+        markDirty()
+    }
+
+    /// `true` while the TCP connection is being made.
+    var isConnecting: Bool { false }
+
+    /// The outcome of connect(2) is known.
+    func connected(_ events: IOEvents) -> Bool { true }
+
+    final var pendingError: Errno? { TCPSocket.pendingError(socket.descriptor) }
+
+    private func read() {
+        for _ in 0..<TunnelConnection.readsMax {
+            guard !isClosed, end == nil else { return }
+            switch TCPSocket.receive(socket.descriptor, into: worker.scratch) {
+            case .bytes(let count): receive(UnsafeRawBufferPointer(rebasing: worker.scratch[..<count]))
+            case .wouldBlock: return
+            case .end: return receiveEnd()
+            case .failed(let error): return fail(ConnectionFailure(.reset, "\(error)"))
+            }
+        }
+        worker.loop.endOfTurn { [weak self] in self?.ready(.readable) }
+    }
+
+    // MARK: Output
+
+    /// Sends what the tunnel has to say once, at the end of the turn: the small writes of many streams become one.
+    final func markDirty() {
+        guard !isClosed else { return }
+        worker.loop.endOfTurn(socket)
+    }
+
+    fileprivate final func flush() {
+        guard !isClosed, !isConnecting else { return }
+        repeat {
+            produce()
+            drainOutput()
+        } while isWritable && !isClosed && wantsProduce
+        if end != nil && !isClosed && (!hasOutput || !isWritable) { dispose() }
+    }
+
+    private func drainOutput() {
+        while isWritable, hasOutput {
+            switch withOutput({ TCPSocket.send(socket.descriptor, $0) }) {
+            case .bytes(let count): outputSent(count)
+            case .wouldBlock, .end: isWritable = false
+            case .failed(let error): return fail(ConnectionFailure(.reset, "\(error)"))
+            }
+        }
+    }
+
+    // MARK: Streams
+
+    final func attach(_ stream: TunnelledSocket, id: Int32) {
+        stopIdling()
+        streams[id] = stream
+    }
+
+    final func detach(id: Int32) {
+        streams[id] = nil
+        idleIfUnused()
+    }
+
+    /// A tunnel without streams ends: at once when it is drained, else when it was not needed for a while.
+    final func idleIfUnused() {
+        guard streams.isEmpty, peer != nil, end == nil, !isClosed else { return }
+        guard !isDraining else { return closeIdle() }
+        stopIdling()
+        idleTimer = worker.loop.schedule(after: worker.configuration.idleTunnelTimeout) { [weak self] in
+            self?.closeIdle()
+        }
+    }
+
+    private func closeIdle() {
+        guard end == nil, !isClosed else { return }
+        close()
+        markDirty()
+    }
+
+    final func stopIdling() {
+        if let idleTimer { worker.loop.cancel(idleTimer) }
+        idleTimer = nil
+    }
+
+    override func received(stream: Int32, _ data: UnsafeRawBufferPointer) {
+        streams[stream]?.deliver(data)
+    }
+
+    override func receivedEnd(stream: Int32) {
+        streams[stream]?.peerEnded()
+    }
+
+    override func readBody(stream: Int32, into buffer: UnsafeMutableRawBufferPointer) -> BodyRead {
+        streams[stream]?.readBody(into: buffer) ?? .failed
+    }
+
+    override func closed(stream: Int32, code: UInt32) {
+        guard let socket = streams[stream] else { return }
+        detach(id: stream)
+        if let end { socket.tunnelFailed(ConnectionFailure(end)) } else { socket.streamClosed(code: code) }
+    }
+
+    // MARK: Life
+
+    override func established(_ peer: HBONEPeer) {
+        cancelHandshakeTimer()
+        idleIfUnused()
+    }
+
+    private func cancelHandshakeTimer() {
+        if let handshakeTimer { worker.loop.cancel(handshakeTimer) }
+        handshakeTimer = nil
+    }
+
+    override func ended(_ end: ConnectionEnd) {
+        cancelHandshakeTimer()
+        markDirty()
+    }
+
+    /// Ends the connection for a reason of ours or of the kernel's: streams are cut, the socket is closed.
+    func fail(_ failure: ConnectionFailure) {
+        guard !isClosed else { return }
+        for (id, stream) in streams {
+            streams[id] = nil
+            stream.tunnelFailed(failure)
+        }
+        dispose()
+    }
+
+    /// The peer is told to open no more streams here; the tunnel ends with its last one.
+    func drain() {
+        guard !isDraining else { return }
+        isDraining = true
+        sendGoAway()
+        markDirty()
+        idleIfUnused()
+    }
+
+    final func abort(_ failure: ConnectionFailure) { fail(failure) }
+
+    private func dispose() {
+        guard !isClosed else { return }
+        isClosed = true
+        cancelHandshakeTimer()
+        stopIdling()
+        worker.loop.deregister(socket)
+        _ = OwnedDescriptor(adopting: socket.descriptor)
+        socket.descriptor = -1
+        socket.tunnel = nil
+        for (id, stream) in streams {
+            streams[id] = nil
+            stream.tunnelFailed(ConnectionFailure(.reset, "the tunnel was closed"))
+        }
+        disposed()
+        pod.remove(self)
+    }
+
+    /// The socket is closed; nothing more will happen.
+    func disposed() {}
+}
+
+extension ConnectionFailure {
+    /// What the end of a tunnel means to the streams that it cut.
+    init(_ end: ConnectionEnd) {
+        switch end {
+        case .tls, .peerRefused, .alpn, .handshakeAbandoned: self.init(.tls, end.description)
+        case .http2, .goAway: self.init(.http2, end.description)
+        case .clean, .peerClosed: self.init(.reset, "tunnel: \(end.description)")
+        }
+    }
+}
+
+/// Keeps its tunnel alive until the tunnel is disposed of.
+private final class TunnelSocket: Pollable {
+    var tunnel: TunnelConnection?
+
+    override func ready(_ events: IOEvents) { tunnel?.ready(events) }
+
+    override func turnEnded() { tunnel?.flush() }
+}

@@ -1,0 +1,97 @@
+import HBONE
+import LinuxNetworking
+import MeshState
+import SPIFFE
+
+/// One event loop and everything that lives on it: listeners, tunnels, connections. Nothing is shared between workers.
+///
+/// Confined to the loop's thread, except for `loop.execute`, by which the rest of the process reaches it.
+final class Worker: @unchecked Sendable {
+    let loop: EventLoop
+    let configuration: DataplaneConfiguration
+    let record: RecordSink
+    /// Every read of a tunnel or a plaintext socket goes through this buffer; what cannot be passed on at once is copied.
+    let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 * 1024, alignment: 4096)
+
+    private(set) var mesh = MeshSnapshot()
+    private var identities: [SPIFFEID: IdentityContexts] = [:]
+    private var pods: [String: PodProxy] = [:]
+    private var held: [ObjectIdentifier: any HeldConnection] = [:]
+    private var random = SystemRandomNumberGenerator()
+    private(set) var connections = 0
+    private(set) var isDraining = false
+
+    init(configuration: DataplaneConfiguration, record: @escaping RecordSink) throws(Errno) {
+        self.configuration = configuration
+        self.record = record
+        loop = try EventLoop()
+    }
+
+    deinit { scratch.deallocate() }
+
+    // MARK: What the rest of the process tells us
+
+    func publish(_ mesh: MeshSnapshot) {
+        self.mesh = mesh
+        resumeHeld()
+    }
+
+    func publish(_ contexts: IdentityContexts, for identity: SPIFFEID) {
+        identities[identity] = contexts
+        for pod in pods.values where pod.pod.identity == identity { pod.identityRenewed() }
+        resumeHeld()
+    }
+
+    func forget(_ identity: SPIFFEID) {
+        identities[identity] = nil
+        for pod in pods.values where pod.pod.identity == identity { pod.identityRenewed() }
+    }
+
+    func attach(_ pod: Pod) throws(Errno) {
+        // The same pod in a new network namespace: its old listeners are of no use to anybody.
+        detach(uid: pod.name.uid, after: .zero)
+        let proxy = PodProxy(worker: self, pod: pod)
+        try proxy.listen()
+        pods[pod.name.uid] = proxy
+    }
+
+    func detach(uid: String, after deadline: Duration) {
+        pods.removeValue(forKey: uid)?.drain(deadline: deadline, reason: "the pod was removed")
+    }
+
+    /// No connection is accepted from now on; those that live have until the deadline.
+    func drain(deadline: Duration) {
+        isDraining = true
+        for pod in pods.values { pod.drain(deadline: deadline, reason: "the proxy is shutting down") }
+        pods = [:]
+    }
+
+    // MARK: What connections ask
+
+    /// The identity's TLS contexts, unless there are none or they have expired.
+    func contexts(for identity: SPIFFEID) -> IdentityContexts? {
+        guard let contexts = identities[identity], !contexts.isExpired else { return nil }
+        return contexts
+    }
+
+    func nextRandom() -> UInt64 { random.next() }
+
+    func connectionOpened() { connections += 1 }
+
+    func connectionClosed() { connections -= 1 }
+
+    /// Keeps a connection until the mesh or an identity changes, or its time is up.
+    func hold(_ connection: any HeldConnection) { held[ObjectIdentifier(connection)] = connection }
+
+    func letGo(_ connection: any HeldConnection) { held[ObjectIdentifier(connection)] = nil }
+
+    private func resumeHeld() {
+        for connection in held.values { connection.retry() }
+    }
+}
+
+/// A connection that waits for something that the control plane will bring.
+protocol HeldConnection: AnyObject {
+    /// Something changed: look again.
+    func retry()
+}

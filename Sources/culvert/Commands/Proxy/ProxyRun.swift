@@ -1,0 +1,125 @@
+import ArgumentParser
+import IPAddressing
+import Logging
+import SPIFFE
+import ServiceLifecycle
+import UnixSignals
+
+/// `culvert proxy run`
+struct ProxyRun: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Carries the connections of this node's enrolled pods.",
+        discussion: """
+            Learns pods and the mesh from the agent's sockets in the run directory, and takes identities from the \
+            authority: the first time with a join token, from then on with the node's own certificate, which is kept in \
+            the state directory. Keys of workloads are made in memory and never written.
+
+            Needs CAP_NET_ADMIN and CAP_SYS_ADMIN.
+
+            Ended by SIGTERM it accepts nothing new, and gives connections the drain timeout to end.
+
+            EXAMPLES
+              culvert proxy run --node node-a --trust-domain example.org --ca 10.0.0.1:15012 \\
+                --ca-attest 10.0.0.1:15011 --ca-bundle bundle.pem --join-token-file token
+              curl http://127.0.0.1:15021/healthz/ready      what it still waits for, and why
+            """
+    )
+
+    @Option(help: "This node, by the name that the mesh and the join token know it by.")
+    var node: String
+
+    @Option(help: "The trust domain of this node's pods.")
+    var trustDomain: String
+
+    @Option(help: "The directory of the agent's sockets.")
+    var runDir = "/run/culvert"
+
+    @Option(help: ArgumentHelp("Where the authority serves attested nodes.", valueName: "ip:port"))
+    var ca: String
+
+    @Option(
+        help: ArgumentHelp("Where the authority attests nodes; by default port 15011 of --ca.", valueName: "ip:port"))
+    var caAttest: String?
+
+    @Option(help: ArgumentHelp("The authority's bundle.pem: by it the authority is recognised.", valueName: "file"))
+    var caBundle: String
+
+    @Option(help: ArgumentHelp("A join token, needed until the node has attested.", valueName: "file"))
+    var joinTokenFile: String?
+
+    @Option(help: ArgumentHelp("Where the node's own certificate and key are kept.", valueName: "dir"))
+    var stateDir = "/var/lib/culvert/proxy"
+
+    @Option(help: ArgumentHelp("Where readiness (15021) and metrics (15020) are served.", valueName: "ip"))
+    var adminListen = "0.0.0.0"
+
+    @Option(help: "Event loops, one thread each.")
+    var workers = 1
+
+    @Option(help: ArgumentHelp("What connections are given to end by themselves after SIGTERM.", valueName: "duration"))
+    var drainTimeout = ArgumentDuration(.seconds(25))
+
+    @OptionGroup var logging: LoggingOptions
+
+    func validate() throws {
+        guard (1...256).contains(workers) else { throw ValidationError("--workers is a number from 1 to 256") }
+        guard !node.isEmpty else { throw ValidationError("--node names no node") }
+    }
+
+    func run() async throws {
+        logging.bootstrap()
+        try await CommandFailure.reporting {
+            var logger = Logger(label: "culvert.proxy")
+            logger[metadataKey: "node"] = "\(node)"
+            let proxy = try ProxyNode(settings: try settings(), logger: logger)
+            var configuration = ServiceGroupConfiguration(
+                services: [.init(service: proxy)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            configuration.maximumGracefulShutdownDuration = drainTimeout.value + .seconds(5)
+            try await ServiceGroup(configuration: configuration).run()
+            logger.info("Proxy ended")
+        }
+    }
+
+    private func settings() throws -> ProxyNode.Settings {
+        let domain: TrustDomain
+        do { domain = try TrustDomain(trustDomain) } catch { throw CommandFailure("--trust-domain: \(error)") }
+        let authority = try address(ca, "--ca")
+        let attestation =
+            try caAttest.map { try address($0, "--ca-attest") }
+            ?? SocketAddress(authority.ip, port: AuthorityPort.attestation)
+        return ProxyNode.Settings(
+            node: node, trustDomain: domain, runDirectory: runDir, authority: authority, attestation: attestation,
+            bundle: try bundle(of: domain), joinTokenFile: joinTokenFile, stateDirectory: stateDir,
+            adminHost: adminListen,
+            workers: workers, drainTimeout: drainTimeout.value)
+    }
+
+    private func address(_ text: String, _ option: String) throws -> SocketAddress {
+        guard let address = SocketAddress(text) else {
+            throw CommandFailure("\(option): '\(text)' is no address", hint: "write 10.0.0.1:15012 or [fd00::1]:15012")
+        }
+        return address
+    }
+
+    private func bundle(of domain: TrustDomain) throws -> TrustBundle {
+        let text: String
+        do {
+            text = try TextFile.read(caBundle)
+        } catch {
+            throw CommandFailure(
+                "--ca-bundle: \(error)", hint: "copy bundle.pem from the authority's data directory; it holds no secret"
+            )
+        }
+        do {
+            return try TrustBundle(trustDomain: domain, pem: text)
+        } catch {
+            throw CommandFailure("--ca-bundle: \(caBundle): \(error)")
+        }
+    }
+}
+
+/// The authority's default ports.
+enum AuthorityPort {
+    static let attestation: UInt16 = 15011
+}

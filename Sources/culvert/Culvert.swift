@@ -1,0 +1,30 @@
+import ArgumentParser
+import Glibc
+
+/// Mutual TLS between pods, for whole namespaces, without sidecars.
+@main
+struct Culvert: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "culvert",
+        abstract: "Encrypts and authenticates every TCP connection between enrolled pods.",
+        discussion: """
+            Three roles make a mesh: one authority, and on every node an agent and a proxy.
+
+            EXAMPLES
+              culvert demo                              see it work on this machine
+              culvert ca serve --data /var/lib/culvert --trust-domain example.org --mesh mesh.yaml
+              culvert agent run --node node-a --mesh mesh.yaml
+              culvert proxy run --node node-a --trust-domain example.org --ca 10.0.0.1:15012
+              culvert cert inspect svid.pem             look into a certificate
+            """,
+        version: "0.1.0",
+        subcommands: [CA.self, AgentCommand.self, ProxyCommand.self, Cert.self, Demo.self, DemoApp.self]
+    )
+
+    static func main() async {
+        ParentDeath.honour()
+        // Sockets and files that a role makes are its owner's alone, unless it says otherwise.
+        umask(0o077)
+        await main(nil)
+    }
+}

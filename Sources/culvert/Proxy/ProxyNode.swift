@@ -1,0 +1,189 @@
+import Dataplane
+import Hummingbird
+import IPAddressing
+import Logging
+import MeshAPI
+import MeshState
+import Observability
+import SPIFFE
+import ServiceLifecycle
+import Synchronization
+import WorkloadIdentity
+
+/// `culvert proxy run`, put together: agent and authority on one side, the data plane on the other.
+struct ProxyNode: ServiceLifecycle.Service {
+    struct Settings: Sendable {
+        let node: String
+        let trustDomain: TrustDomain
+        let runDirectory: String
+        let authority: SocketAddress
+        let attestation: SocketAddress
+        let bundle: TrustBundle
+        let joinTokenFile: String?
+        let stateDirectory: String
+        let adminHost: String
+        let workers: Int
+        let drainTimeout: Duration
+    }
+
+    /// What readiness waits for.
+    enum Condition {
+        static let authority = "authority"
+        static let mesh = "mesh"
+        static let pods = "pods"
+        static let identities = "identities"
+        static let all = [authority, mesh, pods, identities]
+    }
+
+    private static let podDrainTimeout = Duration.seconds(5)
+    private static let statusInterval = Duration.milliseconds(250)
+
+    private let settings: Settings
+    private let logger: Logger
+    private let dataplane: Dataplane
+    private let accessLog: AccessLog
+    private let counters = Counters()
+    private let readiness = Readiness(conditions: Condition.all)
+    private let session: AuthoritySession
+    private let identities: SVIDManager
+    private let mesh: WorkloadDiscoveryClient
+    private let pods: ZDSClient
+
+    init(settings: Settings, logger: Logger) throws {
+        self.settings = settings
+        self.logger = logger
+        let accessLog = AccessLog(counters: counters)
+        self.accessLog = accessLog
+        var configuration = DataplaneConfiguration(trustDomain: settings.trustDomain, node: settings.node)
+        configuration.loops = settings.workers
+        let dataplane = try Dataplane(configuration: configuration, record: accessLog.sink)
+        self.dataplane = dataplane
+        let leaves = LeafRegister()
+        let session = AuthoritySession(settings: settings, leaves: leaves, readiness: readiness, logger: logger) {
+            bundle in
+            Self.attempt("The trust bundle cannot be used", logger) { try dataplane.publish(TrustBundleSet([bundle])) }
+        }
+        self.session = session
+        let identities = SVIDManager(issuer: session, bundles: { session.bundles }, logger: logger) { _, svid, _ in
+            leaves.add(svid)
+            Self.attempt("The SVID cannot be used", logger) { try dataplane.publish(svid) }
+        } withdraw: { identity in
+            leaves.remove(identity)
+            dataplane.forget(identity)
+        }
+        self.identities = identities
+        mesh = Self.mesh(settings, dataplane, logger)
+        pods = Self.pods(settings, dataplane, identities, logger)
+    }
+
+    private static func attempt(_ failure: String, _ logger: Logger, _ body: () throws -> Void) {
+        do { try body() } catch { logger.error("\(failure)", metadata: ["error": "\(error)"]) }
+    }
+
+    private static func mesh(_ settings: Settings, _ dataplane: Dataplane, _ logger: Logger) -> WorkloadDiscoveryClient
+    {
+        let snapshot = Mutex(MeshSnapshot())
+        return WorkloadDiscoveryClient(
+            socketPath: "\(settings.runDirectory)/xds.sock", node: settings.node, trustDomain: settings.trustDomain,
+            logger: logger
+        ) { update in
+            let next = snapshot.withLock { snapshot in
+                snapshot = snapshot.applying(update)
+                return snapshot
+            }
+            dataplane.publish(next)
+        }
+    }
+
+    private static func pods(
+        _ settings: Settings, _ dataplane: Dataplane, _ identities: SVIDManager, _ logger: Logger
+    ) -> ZDSClient {
+        ZDSClient(path: "\(settings.runDirectory)/zds.sock", logger: logger) { uid, info, namespace in
+            let pod = try Pod(
+                name: .init(uid: uid, name: info.name, namespace: info.namespace), serviceAccount: info.serviceAccount,
+                trustDomain: settings.trustDomain, networkNamespace: namespace)
+            try await dataplane.attach(pod)
+            await identities.hold(podUID: uid, identity: pod.identity)
+            logger.info(
+                "Pod attached", metadata: ["pod": "\(info.namespace)/\(info.name)", "identity": "\(pod.identity)"])
+        } delete: { uid in
+            do {
+                try await dataplane.detach(podUID: uid, deadline: Self.podDrainTimeout)
+            } catch {
+                logger.error("Pod not detached", metadata: ["pod": "\(uid)", "error": "\(error)"])
+            }
+            await identities.release(podUID: uid)
+            logger.info("Pod detached", metadata: ["pod": "\(uid)"])
+        }
+    }
+
+    // MARK: Running
+
+    func run() async throws {
+        logger.info(
+            "Proxy started",
+            metadata: ["trust domain": "\(settings.trustDomain)", "directory": "\(settings.runDirectory)"])
+        let shutdown = AsyncStream<Void>.makeStream()
+        try await withGracefulShutdownHandler {
+            try await withThrowingTaskGroup { group in
+                group.addTask { await accessLog.run() }
+                group.addTask {
+                    try await withThrowingTaskGroup { work in
+                        start(in: &work)
+                        work.addTask { for await _ in shutdown.stream { break } }
+                        // The first to return is the shutdown; the first to throw is a fault that ends the proxy.
+                        try await work.next()
+                        work.cancelAll()
+                    }
+                    logger.info("Draining", metadata: ["deadline": "\(settings.drainTimeout)"])
+                    try await dataplane.drain(deadline: settings.drainTimeout)
+                    accessLog.finish()
+                }
+                try await group.waitForAll()
+            }
+        } onGracefulShutdown: {
+            shutdown.continuation.finish()
+        }
+    }
+
+    private func start(in group: inout ThrowingTaskGroup<Void, any Error>) {
+        let readinessServer = ObservabilityServer.readiness(
+            readiness, host: settings.adminHost, port: Int(ReservedPort.readiness), logger: logger)
+        let metricsServer = ObservabilityServer.metrics(
+            counters, host: settings.adminHost, port: Int(ReservedPort.metrics), logger: logger)
+        group.addTask { try await readinessServer.run() }
+        group.addTask { try await metricsServer.run() }
+        group.addTask { try await session.run() }
+        group.addTask { await identities.run() }
+        group.addTask { await mesh.run() }
+        group.addTask {
+            // Pods are served once it is known who their peers are: before, everything would look foreign.
+            while !mesh.status.isSynchronised { try await Task.sleep(for: .milliseconds(20)) }
+            await pods.run()
+        }
+        group.addTask { try await watchStatus() }
+    }
+
+    /// Keeps readiness what it is, and says in the log when it changes.
+    private func watchStatus() async throws {
+        var last: String? = ""
+        while true {
+            let mesh = mesh.status
+            set(Condition.mesh, mesh.isSynchronised ? nil : mesh.lastError ?? "waiting for the agent's mesh state")
+            set(Condition.pods, mesh.isSynchronised ? pods.status.unreadyReason : "waiting for the mesh")
+            let obstacles = await identities.obstacles
+            set(Condition.identities, obstacles.isEmpty ? nil : obstacles.joined(separator: ", "))
+            let reason = readiness.notReadyBecause
+            if reason != last {
+                last = reason
+                logger.info(
+                    reason == nil ? "Ready" : "Not ready", metadata: reason.map { ["waiting for": "\($0)"] } ?? [:])
+            }
+            try await Task.sleep(for: Self.statusInterval)
+        }
+    }
+
+    private func set(_ condition: String, _ obstacle: String?) {
+        if let obstacle { readiness.unmet(condition, because: obstacle) } else { readiness.met(condition) }
+    }
+}

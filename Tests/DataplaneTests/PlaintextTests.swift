@@ -1,0 +1,116 @@
+import Glibc
+import IPAddressing
+import LinuxNetworking
+import MeshState
+import NamespaceKit
+import Synchronization
+import Testing
+
+@testable import Dataplane
+
+@Suite(
+    "A connection with a pod outside the mesh", .enabled(if: geteuid() == 0, "needs root: makes network namespaces"),
+    .serialized
+)
+struct PlaintextTests {
+    @Test("passes in plaintext from an enrolled pod, and is recorded as such", arguments: [IPAddress.Family.v4, .v6])
+    func outbound(family: IPAddress.Family) async throws {
+        let mesh = try await TestMesh()
+        let server = try TestProgram.echoServer(on: mesh.outsider, port: 7000)
+        let target = SocketAddress(mesh.outsider.address(family), port: 7000)
+        let socket = try await TestProgram.connect(from: mesh.client.host, to: target)
+        try await socket.send([9])
+        #expect(try await socket.receive(1) == [9])
+        socket.finish()
+        #expect(try await socket.receive(1) == [])
+        let record = try #require(try await mesh.client.records.first { $0.direction == .outbound })
+        #expect(record.security == .plaintext)
+        #expect(record.destination == target)
+        #expect(record.destinationWorkload == "outsider")
+        #expect(record.failure == nil)
+        #expect((record.bytesSent, record.bytesReceived) == (1, 1))
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
+    @Test(
+        "passes in plaintext to an enrolled pod, whose application sees the client's address",
+        arguments: [IPAddress.Family.v4, .v6])
+    func inbound(family: IPAddress.Family) async throws {
+        let mesh = try await TestMesh()
+        let seen = Mutex<IPAddress?>(nil)
+        let server = try TestProgram.server(on: mesh.server.host, port: 8080) { socket, peer in
+            seen.withLock { $0 = peer.ip }
+            socket.send(socket.receive(10))
+            socket.finish()
+        }
+        let target = SocketAddress(mesh.server.host.address(family), port: 8080)
+        let socket = try await TestProgram.connect(from: mesh.outsider, to: target)
+        try await socket.send([5, 6])
+        #expect(try await socket.receive(10) == [5, 6])
+        socket.finish()
+        #expect(try await socket.receive(1) == [])
+        #expect(seen.withLock { $0 } == mesh.outsider.address(family))
+        let record = try #require(try await mesh.server.records.first { $0.direction == .inbound })
+        #expect(record.security == .plaintext)
+        #expect(record.destination == target)
+        #expect(record.source?.ip == mesh.outsider.address(family))
+        #expect((record.bytesSent, record.bytesReceived) == (2, 2))
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
+    @Test("to an address that nobody has fails with the network's own error")
+    func unreachable() async throws {
+        let mesh = try await TestMesh()
+        // The reset may come before or after the program's connect has returned.
+        await #expect(throws: (any Error).self) {
+            let target = SocketAddress(mesh.outsider.v4, port: 1)
+            _ = try await TestProgram.connect(from: mesh.client.host, to: target).received(1)
+        }
+        #expect(try await mesh.client.records.first { $0.failure?.kind == .connect } != nil)
+        try await mesh.end()
+    }
+
+    @Test("that dials the proxy's own ports is refused", arguments: [15001, 15006])
+    func ownPorts(port: UInt16) async throws {
+        let mesh = try await TestMesh()
+        let target = SocketAddress(mesh.server.host.v4, port: port)
+        await #expect(throws: (any Error).self) {
+            let socket = try await TestProgram.connect(from: mesh.outsider, to: target)
+            try await socket.send([1])
+            if try await socket.received(1).isEmpty { throw Refused() }
+        }
+        try await mesh.end()
+    }
+
+    private struct Refused: Error {}
+
+    @Test("that scans 15008 leaves one line each, and no descriptor behind", arguments: [10_000])
+    func portScan(count: Int) async throws {
+        let mesh = try await TestMesh()
+        let target = SocketAddress(mesh.server.host.v4, port: 15008)
+        let before = try openDescriptors()
+        try await TestProgram.onThread {
+            try mesh.outsider.namespace.run {
+                for _ in 0..<count { _ = try TestConnection.connect(to: target) }
+            }
+        }
+        for _ in 0..<500 where try await mesh.server.dataplane.connectionCount() > 0 {
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect(try await mesh.server.dataplane.connectionCount() == 0)
+        #expect(try openDescriptors() <= before + 4)
+        let refused = mesh.server.records.all.filter { $0.failure?.kind == .tls }
+        #expect(refused.count == count)
+        try await mesh.end()
+    }
+
+    private func openDescriptors() throws -> Int {
+        guard let directory = opendir("/proc/self/fd") else { throw Refused() }
+        defer { closedir(directory) }
+        var count = 0
+        while readdir(directory) != nil { count += 1 }
+        return count
+    }
+}

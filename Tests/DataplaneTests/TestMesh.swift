@@ -1,0 +1,124 @@
+import Glibc
+import IPAddressing
+import LinuxNetworking
+import MeshState
+import NamespaceKit
+import Redirection
+import SPIFFE
+import Synchronization
+
+@testable import Dataplane
+
+/// Three hosts on one link: `client` and `server` enrolled, each with a proxy of its own; `outsider` not.
+///
+/// Redirection, certificates, TLS and HTTP/2 are the real ones; only the control plane is the test.
+final class TestMesh: Sendable {
+    let trust: TestTrust
+    let client: TestPod
+    let server: TestPod
+    let outsider: TestNetwork.Host
+    private let stateDirectory: String
+    private let network: TestNetwork
+
+    /// `clientTrust` makes the client's proxy one of another trust domain, which believes ours, too.
+    init(identities: Bool = true, clientTrust: TestTrust? = nil) async throws {
+        trust = try TestTrust()
+        network = try TestNetwork(hosts: 3)
+        stateDirectory = "/tmp/cvt-dataplane-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+        mkdir(stateDirectory, 0o700)
+        client = try TestPod(
+            "client", host: network.hosts[0], trust: clientTrust ?? trust, stateDirectory: stateDirectory)
+        server = try TestPod("server", host: network.hosts[1], trust: trust, stateDirectory: stateDirectory)
+        outsider = network.hosts[2]
+        try publish(expectingServerAs: "server")
+        for (pod, own) in [(client, clientTrust ?? trust), (server, trust)] {
+            try pod.dataplane.publish(trust.bundles)
+            if identities { try pod.dataplane.publish(pod.svid(own)) }
+            try await pod.enrol()
+        }
+    }
+
+    /// Tells both proxies the mesh; `serviceAccount` is who the client's proxy believes the server to be.
+    func publish(expectingServerAs serviceAccount: String) throws {
+        let workloads = try [
+            client.workload(serviceAccount: "client"), server.workload(serviceAccount: serviceAccount),
+            Workload(
+                uid: "outsider", name: "outsider", namespace: "legacy", serviceAccount: "default",
+                trustDomain: trust.trustDomain, addresses: [outsider.v4, outsider.v6], tunnelProtocol: .none
+            ),
+        ]
+        let mesh = MeshSnapshot().applying(MeshUpdate(upsertedWorkloads: workloads))
+        for pod in [client, server] { pod.dataplane.publish(mesh) }
+    }
+
+    func end() async throws {
+        for pod in [client, server] { try await pod.dataplane.drain(deadline: .milliseconds(100)) }
+        // The namespaces go with the last reference, the rules with them.
+        for pod in [client, server] { try? pod.redirection.remove() }
+        rmdir(stateDirectory)
+    }
+}
+
+/// One enrolled pod with its own proxy.
+final class TestPod: Sendable {
+    let name: String
+    let host: TestNetwork.Host
+    let dataplane: Dataplane
+    let redirection: PodRedirection
+    let records: Records
+    private let trustDomain: TrustDomain
+
+    init(_ name: String, host: TestNetwork.Host, trust: TestTrust, stateDirectory: String) throws {
+        self.name = name
+        self.host = host
+        trustDomain = trust.trustDomain
+        let records = Records()
+        self.records = records
+        var configuration = DataplaneConfiguration(trustDomain: trust.trustDomain, node: "node-\(name)")
+        configuration.holdTimeout = .seconds(2)
+        configuration.handshakeTimeout = .seconds(2)
+        dataplane = try Dataplane(configuration: configuration) { records.append($0) }
+        redirection = try PodRedirection(pod: name, namespace: host.namespace, stateDirectory: stateDirectory)
+    }
+
+    func svid(_ trust: TestTrust) throws -> X509SVID { try trust.svid(namespace: "shop", serviceAccount: name) }
+
+    func enrol() async throws {
+        try redirection.install()
+        try await dataplane.attach(pod)
+    }
+
+    var pod: Pod {
+        get throws {
+            try Pod(
+                name: .init(uid: name, name: name, namespace: "shop"), serviceAccount: name, trustDomain: trustDomain,
+                networkNamespace: host.namespace
+            )
+        }
+    }
+
+    func workload(serviceAccount: String) throws -> Workload {
+        try Workload(
+            uid: name, name: name, namespace: "shop", serviceAccount: serviceAccount, trustDomain: trustDomain,
+            addresses: [host.v4, host.v6], tunnelProtocol: .hbone
+        )
+    }
+}
+
+/// What the proxy wrote down.
+final class Records: Sendable {
+    private let list = Mutex<[ConnectionRecord]>([])
+
+    func append(_ record: ConnectionRecord) { list.withLock { $0.append(record) } }
+
+    var all: [ConnectionRecord] { list.withLock { $0 } }
+
+    /// The first record that fits, within a few seconds; `nil` if there is none.
+    func first(where matches: (ConnectionRecord) -> Bool) async throws -> ConnectionRecord? {
+        for _ in 0..<300 {
+            if let found = all.first(where: matches) { return found }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        return nil
+    }
+}

@@ -1,0 +1,144 @@
+import Glibc
+import IPAddressing
+import LinuxNetworking
+import NamespaceKit
+import Synchronization
+
+/// An ordinary program in a host's network namespace: plain blocking sockets that know nothing of a mesh.
+enum TestProgram {
+    /// Accepts on the port until the returned value is released; each connection is served on a thread of its own.
+    static func server(
+        on host: TestNetwork.Host, port: UInt16, _ serve: @escaping @Sendable (BlockingSocket, SocketAddress) -> Void
+    ) throws -> TestServer {
+        let listener = try host.namespace.run {
+            try TCPSocket.listen(on: SocketAddress(.unspecified(.v6), port: port), dualStack: true)
+        }
+        return try TestServer(listener: listener, serve: serve)
+    }
+
+    static func echoServer(on host: TestNetwork.Host, port: UInt16) throws -> TestServer {
+        try server(on: host, port: port) { socket, _ in
+            while case let bytes = socket.receive(65536), !bytes.isEmpty { socket.send(bytes) }
+            socket.finish()
+        }
+    }
+
+    /// Connects from the host, as a program there would.
+    static func connect(from host: TestNetwork.Host, to address: SocketAddress) async throws -> TestClient {
+        try await onThread {
+            try host.namespace.run { TestClient(BlockingSocket(try TestConnection.connect(to: address))) }
+        }
+    }
+
+    /// Runs what blocks on a thread of its own: the pool that runs tests has as few threads as the machine has cores.
+    static func onThread<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async throws -> R {
+        try await withCheckedThrowingContinuation { continuation in
+            do {
+                _ = try SystemThread(name: "test-program") { continuation.resume(with: Result(catching: body)) }
+            } catch {
+                continuation.resume(throwing: error)
+            }
+        }
+    }
+}
+
+/// A client's side of a connection.
+final class TestClient: Sendable {
+    private let socket: BlockingSocket
+
+    init(_ socket: BlockingSocket) { self.socket = socket }
+
+    func send(_ bytes: [UInt8]) async throws { try await TestProgram.onThread { [socket] in _ = socket.send(bytes) } }
+
+    /// Empty at the end, and when the connection broke or nothing came.
+    func receive(_ most: Int) async throws -> [UInt8] {
+        try await TestProgram.onThread { [socket] in socket.receive(most) }
+    }
+
+    /// Throws what the connection broke with.
+    func received(_ most: Int) async throws -> [UInt8] {
+        try await TestProgram.onThread { [socket] in try socket.received(most) }
+    }
+
+    func receiveAll() async throws -> [UInt8] { try await TestProgram.onThread { [socket] in socket.receiveAll() } }
+
+    func finish() { socket.finish() }
+}
+
+final class TestServer: Sendable {
+    private let listener: Int32
+
+    init(listener: consuming OwnedDescriptor, serve: @escaping @Sendable (BlockingSocket, SocketAddress) -> Void) throws
+    {
+        let descriptor = listener.release()
+        self.listener = descriptor
+        _ = try SystemThread(name: "test-server") {
+            while true {
+                var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+                guard poll(&entry, 1, -1) == 1, entry.revents & Int16(POLLIN) != 0 else { return }
+                guard let socket = try? TCPSocket.accept(descriptor), let peer = TCPSocket.peerAddress(socket.raw)
+                else { return }
+                let blocking = BlockingSocket(socket)
+                _ = try? SystemThread(name: "test-serve") { serve(blocking, peer) }
+            }
+        }
+    }
+
+    deinit {
+        shutdown(listener, Int32(SHUT_RDWR))
+        close(listener)
+    }
+}
+
+/// A TCP connection with calls that wait, for at most ten seconds.
+final class BlockingSocket: Sendable {
+    private let socket: OwnedDescriptor
+
+    init(_ socket: consuming OwnedDescriptor) { self.socket = socket }
+
+    var descriptor: Int32 { socket.raw }
+
+    private func wait(_ events: Int32) -> Bool {
+        var entry = pollfd(fd: socket.raw, events: Int16(events), revents: 0)
+        return poll(&entry, 1, 10_000) == 1
+    }
+
+    /// Empty at the end, and when the connection broke or nothing came.
+    func receive(_ most: Int) -> [UInt8] { (try? received(most)) ?? [] }
+
+    /// Throws what the connection broke with.
+    func received(_ most: Int) throws -> [UInt8] {
+        var buffer = [UInt8](repeating: 0, count: most)
+        while wait(POLLIN) {
+            switch buffer.withUnsafeMutableBytes({ TCPSocket.receive(socket.raw, into: $0) }) {
+            case .bytes(let count): return Array(buffer[..<count])
+            case .end: return []
+            case .wouldBlock: continue
+            case .failed(let error): throw error
+            }
+        }
+        throw Errno(code: ETIMEDOUT, call: "receive")
+    }
+
+    func receiveAll() -> [UInt8] {
+        var all: [UInt8] = []
+        while case let bytes = receive(1 << 18), !bytes.isEmpty { all += bytes }
+        return all
+    }
+
+    @discardableResult
+    func send(_ bytes: [UInt8]) -> Bool {
+        var sent = 0
+        while sent < bytes.count, wait(POLLOUT) {
+            switch bytes.withUnsafeBytes({ TCPSocket.send(socket.raw, UnsafeRawBufferPointer(rebasing: $0[sent...])) })
+            {
+            case .bytes(let count): sent += count
+            case .wouldBlock, .end: continue
+            case .failed: return false
+            }
+        }
+        return sent == bytes.count
+    }
+
+    func finish() { TCPSocket.shutdownWrite(socket.raw) }
+}

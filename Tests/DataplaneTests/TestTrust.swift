@@ -1,0 +1,56 @@
+import Crypto
+import FoundationEssentials
+import SPIFFE
+import X509
+
+/// A trust domain with a root, and leaves for whoever asks.
+struct TestTrust {
+    let trustDomain: TrustDomain
+    private let key: Certificate.PrivateKey
+    private let root: Certificate
+
+    init(_ name: String = "td.test") throws {
+        trustDomain = try TrustDomain(name)
+        let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
+        self.key = key
+        let subject = try DistinguishedName { CommonName("\(name) root") }
+        root = try Certificate(
+            version: .v3, serialNumber: .init(), publicKey: key.publicKey,
+            notValidBefore: Date().addingTimeInterval(-600), notValidAfter: Date().addingTimeInterval(86_400),
+            issuer: subject, subject: subject,
+            extensions: try Certificate.Extensions {
+                Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))
+                Critical(KeyUsage(keyCertSign: true, cRLSign: true))
+                SubjectKeyIdentifier(hash: key.publicKey)
+                SubjectAlternativeNames([.uniformResourceIdentifier("spiffe://\(name)")])
+            },
+            issuerPrivateKey: key
+        )
+    }
+
+    var bundles: TrustBundleSet {
+        get throws { TrustBundleSet([try TrustBundle(trustDomain: trustDomain, authorities: [root])]) }
+    }
+
+    func svid(namespace: String, serviceAccount: String) throws -> X509SVID {
+        let id = try SPIFFEID(trustDomain: trustDomain, namespace: namespace, serviceAccount: serviceAccount)
+        let leafKey = Certificate.PrivateKey(P256.Signing.PrivateKey())
+        let leaf = try Certificate(
+            version: .v3, serialNumber: .init(), publicKey: leafKey.publicKey,
+            notValidBefore: Date().addingTimeInterval(-60), notValidAfter: Date().addingTimeInterval(3600),
+            issuer: root.subject, subject: DistinguishedName(),
+            extensions: try Certificate.Extensions {
+                Critical(BasicConstraints.notCertificateAuthority)
+                Critical(KeyUsage(digitalSignature: true))
+                try ExtendedKeyUsage([.serverAuth, .clientAuth])
+                Critical(SubjectAlternativeNames([.uniformResourceIdentifier(id.description)]))
+                SubjectKeyIdentifier(hash: leafKey.publicKey)
+                AuthorityKeyIdentifier(
+                    keyIdentifier: SubjectKeyIdentifier(hash: key.publicKey).keyIdentifier
+                )
+            },
+            issuerPrivateKey: key
+        )
+        return try X509SVID(certificates: [leaf], privateKey: leafKey)
+    }
+}
