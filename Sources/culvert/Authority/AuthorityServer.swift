@@ -1,0 +1,117 @@
+import Authority
+import FoundationEssentials
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import IPAddressing
+import Logging
+import MeshAPI
+import SPIFFE
+import ServiceLifecycle
+
+/// The running authority: its three listeners, its maintenance, and the pods it follows. Ends orderly on graceful shutdown.
+struct AuthorityServer: Service {
+    let authority: CertificateAuthority
+    let pods: MeshFilePodRegistry
+    let identity: ReplaceableIdentity
+    let addresses: Addresses
+    let logger: Logger
+
+    struct Addresses: Sendable {
+        /// For attested nodes.
+        var nodes: IPAddressing.SocketAddress
+        /// For nodes that have a join token.
+        var attestation: IPAddressing.SocketAddress
+        var adminSocket: String
+    }
+
+    func run() async throws {
+        let attestation = try AuthorityTransport.attestation(at: addresses.attestation, identity: identity)
+        let nodes = try AuthorityTransport.authority(
+            at: addresses.nodes, identity: identity, trustDomain: authority.trustDomain,
+            verifier: { [authority] in PeerVerifier(bundles: TrustBundleSet([authority.bundle.current])) },
+            logger: logger)
+        let servers = [
+            (
+                GRPCServer(transport: attestation, services: [NodeAttestationService(authority: authority)]),
+                addresses.attestation
+            ),
+            (GRPCServer(transport: nodes, services: [AuthorityService(authority: authority)]), addresses.nodes),
+        ]
+        try await withGracefulShutdownHandler {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for (server, address) in servers {
+                    group.addTask { try await serve(server, at: address) }
+                }
+                group.addTask {
+                    do {
+                        try await cancelWhenGracefulShutdown {
+                            try await AuthorityTransport.serve(
+                                [AuthorityAdminService(authority: authority)], unixSocket: addresses.adminSocket)
+                        }
+                    } catch  where Task.isShuttingDownGracefully {
+                        // Ended as it was told to.
+                    }
+                }
+                group.addTask { await cancelWhenGracefulShutdown { await pods.run() } }
+                group.addTask { await cancelWhenGracefulShutdown { await maintain() } }
+                group.addTask { await cancelWhenGracefulShutdown { await renewIdentity() } }
+                group.addTask { try await announce(attestation, nodes) }
+                // The first failure ends the others.
+                while try await group.next() != nil {}
+            }
+        } onGracefulShutdown: {
+            // Bundle streams never end by themselves, and a server waits for its streams.
+            authority.bundle.finish()
+            for (server, _) in servers { server.beginGracefulShutdown() }
+        }
+    }
+
+    private func serve(
+        _ server: GRPCServer<HTTP2ServerTransport.Posix>, at address: IPAddressing.SocketAddress
+    ) async throws {
+        do {
+            try await server.serve()
+        } catch let error as RuntimeError where error.code == .transportError {
+            throw CommandFailure(
+                "cannot serve on \(address): \(error.cause.map { "\($0)" } ?? error.message)",
+                hint: "is another process listening there, or is the address not this machine's?")
+        }
+    }
+
+    private func announce(_ transports: HTTP2ServerTransport.Posix...) async throws {
+        // Each fails with its server, whose own error says more.
+        for transport in transports { guard (try? await transport.listeningAddress) != nil else { return } }
+        logger.info(
+            "Authority serving",
+            metadata: [
+                "trustDomain": "\(authority.trustDomain)", "nodes": "\(addresses.nodes)",
+                "attestation": "\(addresses.attestation)", "admin": "\(addresses.adminSocket)",
+                "bundleSequence": "\(authority.bundle.current.sequence)",
+            ])
+    }
+
+    private func maintain() async {
+        while (try? await Task.sleep(for: authority.maintenanceInterval)) != nil {
+            do throws(AuthorityError) {
+                try await authority.maintain()
+            } catch {
+                logger.error("Maintenance failed, it will be tried again", metadata: ["reason": "\(error)"])
+            }
+        }
+    }
+
+    /// Replaces the SVID that this authority serves under at half of its life; a failure is tried again soon.
+    private func renewIdentity() async {
+        let half = authority.configuration.lifetimes.leaf / 2
+        var pause = half
+        while (try? await Task.sleep(for: pause)) != nil {
+            do {
+                try identity.replace(with: try await authority.servingIdentity())
+                pause = half
+            } catch {
+                logger.error("The authority's own SVID was not renewed", metadata: ["reason": "\(error)"])
+                pause = min(half, .seconds(10))
+            }
+        }
+    }
+}

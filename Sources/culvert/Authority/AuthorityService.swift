@@ -1,0 +1,87 @@
+import Authority
+import FoundationEssentials
+import GRPCCore
+import MeshAPI
+import SPIFFE
+
+/// What attested nodes can ask for. The transport has verified their SVIDs; who they are is taken from there and nowhere else.
+struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
+    let authority: CertificateAuthority
+
+    func renewNode(
+        request: Culvert_Authority_V1_RenewNodeRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_RenewNodeResponse {
+        let caller = try AuthorityCaller(context, now: Date())
+        do throws(Denial) {
+            let svid = try await authority.renewNode(csr: [UInt8](request.csr), caller: caller.id)
+            var response = Culvert_Authority_V1_RenewNodeResponse()
+            response.certificateChain = svid.certificates.map { Data($0.der()) }
+            return response
+        } catch {
+            throw AuthorityDenial(error)
+        }
+    }
+
+    func issueSVID(
+        request: Culvert_Authority_V1_IssueSVIDRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_IssueSVIDResponse {
+        let caller = try AuthorityCaller(context, now: Date())
+        do throws(Denial) {
+            let svid = try await authority.issue(
+                podUID: request.podUid, csr: [UInt8](request.csr), caller: caller.id)
+            var response = Culvert_Authority_V1_IssueSVIDResponse()
+            response.certificateChain = svid.certificates.map { Data($0.der()) }
+            response.spiffeID = svid.id.description
+            return response
+        } catch {
+            throw AuthorityDenial(error)
+        }
+    }
+
+    /// Ends when either side does, or with the authority.
+    func streamBundle(
+        request: RPCAsyncSequence<Culvert_Authority_V1_BundleAcknowledgement, any Error>,
+        response: RPCWriter<Culvert_Authority_V1_BundleUpdate>,
+        context: ServerContext
+    ) async throws {
+        let caller = try AuthorityCaller(context, now: Date())
+        let updates: AsyncStream<TrustBundle>
+        do throws(Denial) {
+            _ = try authority.admitToBundle(caller.id)
+            updates = try authority.bundle.updates()
+        } catch {
+            throw AuthorityDenial(error)
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                for await bundle in updates {
+                    var update = Culvert_Authority_V1_BundleUpdate()
+                    update.bundle = Culvert_Authority_V1_Bundle(bundle)
+                    try await response.write(update)
+                }
+            }
+            group.addTask {
+                for try await message in request { try await record(BundleReport(message), of: caller) }
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    private func record(_ report: BundleReport, of caller: AuthorityCaller) async throws(AuthorityDenial) {
+        // Sequence 0 says that the node holds no bundle yet.
+        guard report.sequence > 0 else { return }
+        let leaves = report.leaves.compactMap { leaves -> NodeAcknowledgement.Leaves? in
+            guard let id = AuthorityID(leaves.authorityID) else { return nil }
+            return NodeAcknowledgement.Leaves(
+                authority: id, count: UInt32(clamping: leaves.count),
+                oldestExpiry: Int64(leaves.oldestExpiry.timeIntervalSince1970))
+        }
+        do throws(Denial) {
+            try await authority.acknowledge(
+                sequence: report.sequence, version: report.version, leaves: leaves, caller: caller.id)
+        } catch {
+            throw AuthorityDenial(error)
+        }
+    }
+}

@@ -1,0 +1,20 @@
+import ArgumentParser
+import Authority
+
+/// A duration on the command line: a whole number and one of `s m h d`.
+struct ArgumentDuration: ExpressibleByArgument, Sendable, Equatable {
+    let value: Duration
+
+    init(_ value: Duration) { self.value = value }
+
+    init?(argument: String) {
+        guard let unit = argument.last, let size = Self.sizes[unit], let count = Int64(argument.dropLast()), count > 0,
+            count <= 100_000_000
+        else { return nil }
+        value = .seconds(count * size)
+    }
+
+    var defaultValueDescription: String { value.inWords }
+
+    private static let sizes: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
+}

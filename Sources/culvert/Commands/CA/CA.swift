@@ -1,0 +1,10 @@
+import ArgumentParser
+
+/// `culvert ca …`
+struct CA: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ca",
+        abstract: "The authority: issues the identities that the mesh trusts.",
+        subcommands: [CAServe.self, CAToken.self, CAStatus.self]
+    )
+}

@@ -1,0 +1,151 @@
+import ArgumentParser
+import Authority
+import FoundationEssentials
+import Glibc
+import IPAddressing
+import Logging
+import MeshAPI
+import MeshFile
+import SPIFFE
+import ServiceLifecycle
+import UnixSignals
+
+/// `culvert ca serve`
+struct CAServe: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Runs the authority.",
+        discussion: """
+            At the first start it makes a root and an intermediate, and keeps them in DIR/authority.sqlite, sealed with \
+            the key in DIR/authority.key. Back up both together; a restart keeps everything. Nodes verify the authority \
+            with DIR/bundle.pem, which holds no secret: copy it to them.
+
+            A node attests once with a join token and gets an identity of its own; then it gets the identities of the pods \
+            that the mesh file places on it, and no others.
+
+            EXAMPLES
+              culvert ca serve --data /var/lib/culvert --mesh mesh.yaml
+              culvert ca serve --data ca --trust-domain example.org --mesh mesh.yaml --listen 10.0.0.1:15012 \\
+                --attest-listen 10.0.0.1:15011
+              culvert ca serve --data ca --mesh mesh.yaml --leaf-ttl 10m --intermediate-ttl 24h
+            """
+    )
+
+    @Option(help: ArgumentHelp("Where the authority's keys and records are kept; made if missing.", valueName: "dir"))
+    var data: String
+
+    @Option(help: "The trust domain; must be the mesh file's, which is the default.")
+    var trustDomain: String?
+
+    @Option(help: ArgumentHelp("The mesh file: which pods exist, and on which nodes.", valueName: "file"))
+    var mesh: String
+
+    @Option(help: ArgumentHelp("Where attested nodes connect.", valueName: "ip:port"))
+    var listen = "0.0.0.0:15012"
+
+    @Option(help: ArgumentHelp("Where nodes with a join token connect.", valueName: "ip:port"))
+    var attestListen = "0.0.0.0:15011"
+
+    @Option(help: ArgumentHelp("The Unix socket for `culvert ca token` and `culvert ca status`.", valueName: "path"))
+    var adminSocket = AdminSocket.defaultPath
+
+    @Option(help: ArgumentHelp("How long an SVID lives: at most a sixth of its issuer's life.", valueName: "duration"))
+    var leafTTL = ArgumentDuration(.seconds(3600))
+
+    @Option(
+        help: ArgumentHelp("How long an intermediate lives; it is replaced at half of that.", valueName: "duration"))
+    var intermediateTTL = ArgumentDuration(.seconds(7 * 86400))
+
+    @Option(help: ArgumentHelp("How long a root lives that is made at the first start.", valueName: "duration"))
+    var rootTTL = ArgumentDuration(.seconds(365 * 86400))
+
+    @OptionGroup var logging: LoggingOptions
+
+    func run() async throws {
+        logging.bootstrap()
+        try await CommandFailure.reporting {
+            let logger = Logger(label: "culvert.ca")
+            let server = try await server(logger: logger)
+            var configuration = ServiceGroupConfiguration(
+                services: [.init(service: server)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            configuration.maximumGracefulShutdownDuration = .seconds(10)
+            try await ServiceGroup(configuration: configuration).run()
+            unlink(adminSocket)
+            logger.info("Authority ended")
+        }
+    }
+
+    private func server(logger: Logger) async throws -> AuthorityServer {
+        let addresses = AuthorityServer.Addresses(
+            nodes: try address(listen, "--listen"), attestation: try address(attestListen, "--attest-listen"),
+            adminSocket: adminSocket)
+        let meshFile = try loadedMesh()
+        let domain = try domain(meshFile)
+        try makeDirectory(data)
+        let parent = adminSocket.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
+            separator: "/")
+        if !parent.isEmpty { try makeDirectory(parent) }
+        try AdminSocket.clear(adminSocket)
+        let pods = MeshFilePodRegistry(meshFile, path: mesh, logger: logger)
+        let authority = try await opened(domain, pods: pods, logger: logger)
+        for warning in authority.status().warnings { logger.warning("\(warning)") }
+        do {
+            try PublishedFile.write(authority.bundle.current.pem(), to: "\(data)/bundle.pem", mode: 0o644)
+            let identity = try ReplaceableIdentity(try await authority.servingIdentity())
+            return AuthorityServer(
+                authority: authority, pods: pods, identity: identity, addresses: addresses, logger: logger)
+        } catch {
+            throw CommandFailure("\(error)")
+        }
+    }
+
+    private func opened(
+        _ domain: TrustDomain, pods: MeshFilePodRegistry, logger: Logger
+    ) async throws -> CertificateAuthority {
+        let audit = AuthorityAuditLog(logger: Logger(label: "culvert.ca.audit"))
+        do {
+            let home = try AuthorityDirectory(path: data)
+            let lifetimes = AuthorityLifetimes(
+                root: rootTTL.value, intermediate: intermediateTTL.value, leaf: leafTTL.value)
+            return try await CertificateAuthority.open(
+                .init(trustDomain: domain, lifetimes: lifetimes), store: home.store, seal: home.seal, pods: pods,
+                audit: { audit.record($0) })
+        } catch let error as SealingKeyFileError {
+            throw CommandFailure("\(error)", hint: error.hint)
+        } catch let error as StoreError {
+            throw CommandFailure("\(error)", hint: error.hint)
+        } catch let error as AuthorityError {
+            throw CommandFailure("\(error)", hint: error.hint)
+        }
+    }
+
+    private func loadedMesh() throws(CommandFailure) -> MeshFile {
+        do { return try MeshFile.load(path: mesh) } catch { throw CommandFailure("\(error)") }
+    }
+
+    private func domain(_ mesh: MeshFile) throws(CommandFailure) -> TrustDomain {
+        guard let name = trustDomain else { return mesh.trustDomain }
+        let domain: TrustDomain
+        do { domain = try TrustDomain.forNewAuthority(name) } catch { throw CommandFailure("--trust-domain: \(error)") }
+        guard domain == mesh.trustDomain else {
+            throw CommandFailure(
+                "--trust-domain is \(domain), but the mesh file's trust domain is \(mesh.trustDomain)",
+                hint: "leave --trust-domain out, or correct \(self.mesh)")
+        }
+        return domain
+    }
+
+    private func address(_ text: String, _ option: String) throws(CommandFailure) -> IPAddressing.SocketAddress {
+        guard let address = IPAddressing.SocketAddress(text) else {
+            throw CommandFailure(
+                "\(option): “\(text)” is not an address", hint: "write it as 10.0.0.1:15012 or [fd00::1]:15012")
+        }
+        return address
+    }
+
+    /// Of mode 0700 if it is made here; the parent has to exist.
+    private func makeDirectory(_ path: String) throws(CommandFailure) {
+        guard mkdir(path, 0o700) != 0, errno != EEXIST else { return }
+        throw CommandFailure("cannot make the directory \(path): \(String(cString: strerror(errno)))")
+    }
+}
