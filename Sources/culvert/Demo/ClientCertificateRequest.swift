@@ -21,7 +21,7 @@ struct ClientCertificateRequest {
         let id = try SPIFFEID(id)
         let bundle = try TrustBundle(trustDomain: id.trustDomain, pem: TextFile.read(bundlePath))
         // The authority knows the node by the token; the name in a request decides nothing.
-        let nodeRequest = try IdentityRequest(uri: "spiffe://\(id.trustDomain.name)/node/\(node)")
+        let nodeRequest = try IdentityRequest(uri: "spiffe://\(id.trustDomain.name)/culvert/node/\(node)")
         let attested = try await NodeAttestor(address: attestation, bundle: bundle)
             .attest(joinToken: joinToken, csr: nodeRequest.csr)
         let nodeSVID = try X509SVID(certificates: attested.certificates, privateKey: nodeRequest.key)

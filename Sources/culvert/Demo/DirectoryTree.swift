@@ -21,14 +21,10 @@ enum DirectoryTree {
     static func empty(_ path: String) throws(Errno) {
         for name in entries(path) {
             let child = "\(path)/\(name)"
-            var status = stat()
-            guard lstat(child, &status) == 0 else { continue }
-            if status.st_mode & S_IFMT == S_IFDIR {
-                try empty(child)
-                guard rmdir(child) == 0 || errno == ENOENT else { throw Errno(code: errno, call: "remove \(child)") }
-            } else {
-                guard unlink(child) == 0 || errno == ENOENT else { throw Errno(code: errno, call: "remove \(child)") }
-            }
+            if unlink(child) == 0 || errno == ENOENT { continue }
+            guard errno == EISDIR else { throw Errno(code: errno, call: "remove \(child)") }
+            try empty(child)
+            guard rmdir(child) == 0 || errno == ENOENT else { throw Errno(code: errno, call: "remove \(child)") }
         }
     }
 }

@@ -10,6 +10,7 @@ struct KeepInstructions {
         let tunnel = SocketAddress(web.address.v4, port: 15008)
         let service = web.service!.addresses.v4
         let tls = "ip netns exec \(node) openssl s_client -connect \(tunnel) -alpn h2"
+        let (chain, key) = (certificate.chainPath, certificate.keyPath)
         return """
             The demo goes on until Ctrl-C. In another terminal, as root:
 
@@ -21,8 +22,8 @@ struct KeepInstructions {
                 ip netns exec \(web.networkNamespace) tcpdump -ni eth0 tcp
 
               the tunnel port with a client certificate (TLS 1.3, ALPN h2), and without one (refused)
-                \(tls) -cert \(certificate.chainPath) -key \(certificate.keyPath) -CAfile \(certificate.bundlePath) </dev/null
-                \(tls) </dev/null
+                \(tls) -cert \(chain) -cert_chain \(chain) -key \(key) -CAfile \(certificate.bundlePath) </dev/null
+                \(tls) -ign_eof </dev/null
 
               a shell in a pod
                 ip netns exec \(client) bash

@@ -79,17 +79,20 @@ final class MeshProcesses {
         }
     }
 
+    /// With a join token for the first time; from then on a node has a certificate of its own.
     func startProxies() throws {
         for node in network.topology.nodes {
             let tokenFile = directory.file("\(node.name).token")
-            try TextFile.write(tokenFile, try joinToken(for: node.name) + "\n")
+            if !TextFile.exists(tokenFile) { try TextFile.write(tokenFile, try joinToken(for: node.name) + "\n") }
             let home = try home(of: node)
+            let state = try directory.makeDirectory("\(node.name)-state")
             let process = try start(
                 "proxy-\(node.name)",
-                ["proxy", "run", "--node", node.name, "--run-dir", home] + authorityOptions + [
-                    "--join-token-file", tokenFile, "--state-dir", try directory.makeDirectory("\(node.name)-state"),
-                    "--admin-listen", "\(node.address.v4)",
-                ], in: network[node])
+                ["proxy", "run", "--node", node.name, "--trust-domain", DemoTopology.trustDomain]
+                    + authorityOptions + [
+                        "--run-dir", home, "--join-token-file", tokenFile, "--state-dir", state,
+                        "--admin-listen", "\(node.address.v4)", "--drain-timeout", "2s",
+                    ], in: network[node])
             proxies.append(process)
         }
     }
@@ -198,7 +201,7 @@ final class MeshProcesses {
         let address = network.topology.authority.v4
         return [
             "--ca", "\(SocketAddress(address, port: MeshProcesses.authorityPort))",
-            "--trust-domain", DemoTopology.trustDomain, "--ca-attest", "\(SocketAddress(address, port: MeshProcesses.attestationPort))", "--ca-bundle", bundle,
+            "--ca-attest", "\(SocketAddress(address, port: MeshProcesses.attestationPort))", "--ca-bundle", bundle,
         ]
     }
 

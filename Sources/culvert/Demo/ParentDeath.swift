@@ -13,8 +13,7 @@ enum ParentDeath {
         guard let value = getenv(variable), let descriptor = Int32(String(cString: value)) else { return }
         // What this process starts must not think that the pipe is for it.
         unsetenv(variable)
-        var status = stat()
-        guard descriptor > 2, fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFIFO else { return }
+        guard descriptor > 2, lseek(descriptor, 0, SEEK_CUR) < 0, errno == ESPIPE else { return }
         _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)

@@ -21,15 +21,18 @@ final class RunDirectory {
                     hint: "stop it with Ctrl-C, then start this one again (\(path) is locked)")
             }
             // The former holder may have removed the directory between open and flock.
-            var (held, named) = (stat(), stat())
-            guard fstat(lock.raw, &held) == 0, lstat(path, &named) == 0, held.st_ino == named.st_ino else { continue }
-            guard held.st_uid == geteuid() else {
-                throw DemoError("\(path) belongs to another user", hint: "remove it")
-            }
+            if RunDirectory.isRemoved(lock.raw) { continue }
             fchmod(lock.raw, 0o700)
             self.lock = lock
             return
         }
+    }
+
+    private static func isRemoved(_ descriptor: Int32) -> Bool {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/fd/\(descriptor)", &buffer, buffer.count)
+        // The kernel's mark: proc_pid_fd(5).
+        return buffer.prefix(max(0, count)).map { UInt8(bitPattern: $0) }.suffix(10) == Array(" (deleted)".utf8)[...]
     }
 
     func file(_ name: String) -> String { "\(path)/\(name)" }
