@@ -1,10 +1,21 @@
 import Authority
 import FoundationEssentials
 import Logging
+import Synchronization
 
 /// The audit trail as log lines: one per signature, denial and administrative act.
-struct AuthorityAuditLog: Sendable {
-    let logger: Logger
+///
+/// Who asks too fast gets one line per second for all of it: a flood of requests must not become a flood of lines.
+final class AuthorityAuditLog: Sendable {
+    private struct Flood {
+        var lineAt: ContinuousClock.Instant?
+        var unreported = 0
+    }
+
+    private let logger: Logger
+    private let flood = Mutex(Flood())
+
+    init(logger: Logger) { self.logger = logger }
 
     func record(_ event: AuditEvent) {
         switch event {
@@ -20,6 +31,14 @@ struct AuthorityAuditLog: Sendable {
             metadata["node"] = record.node.map { "\($0)" }
             metadata["clampedFrom"] = clampedFrom.map(time)
             logger.info("SVID signed", metadata: metadata)
+        case .denied(.rateLimited(let retryAfter), let caller, let subject):
+            guard let denials = floodToReport() else { return }
+            logger.warning(
+                "Requests denied for coming too fast",
+                metadata: [
+                    "denials": "\(denials)", "lastCaller": "\(caller)", "lastSubject": "\(subject)",
+                    "retryAfter": "\(retryAfter)",
+                ])
         case .denied(let denial, let caller, let subject):
             logger.warning(
                 "Request denied", metadata: ["caller": "\(caller)", "subject": "\(subject)", "reason": "\(denial)"])
@@ -31,6 +50,17 @@ struct AuthorityAuditLog: Sendable {
             logger.error(
                 "A node holds a newer bundle than this authority: the data directory is an old copy",
                 metadata: ["node": "\(node)", "acknowledged": "\(sequence)", "current": "\(current)"])
+        }
+    }
+
+    /// How many denials the line stands for; nil if it is too early for one.
+    private func floodToReport() -> Int? {
+        let now = ContinuousClock.now
+        return flood.withLock { flood in
+            flood.unreported += 1
+            if let last = flood.lineAt, now - last < .seconds(1) { return nil }
+            defer { flood = Flood(lineAt: now) }
+            return flood.unreported
         }
     }
 
