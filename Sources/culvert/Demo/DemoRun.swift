@@ -84,7 +84,7 @@ final class DemoRun {
         }
 
         let outage = try endure(mesh, traffic, taps, conversation)
-        progress.say("both proxies killed: \(outage.refused) of \(outage.attempted) new connections refused")
+        progress.say("one proxy killed, then both: \(outage.refused) of \(outage.attempted) new connections refused")
         progress.endPhase("outage")
         let recovery = try recover(mesh, traffic, taps)
         progress.say("both proxies started again\(recovery.after == nil ? "" : ", traffic recovered")")
@@ -125,6 +125,7 @@ final class DemoRun {
         return records
     }
 
+    /// First the proxy at the far end dies, so that the near one has to refuse; then the near one too.
     private func endure(
         _ mesh: MeshProcesses, _ traffic: DemoTraffic, _ taps: WireTaps, _ conversation: EchoConversation
     ) throws -> OutageReport {
@@ -132,25 +133,31 @@ final class DemoRun {
         let before = taps.count(pairs)
         var report = OutageReport()
         let killed = ContinuousClock.now
-        mesh.killProxies()
-        for _ in 0..<3 {
-            for way in pairs.flatMap(DemoTraffic.ways) {
-                try Interruption.check()
-                report.attempted += 1
-                let started = ContinuousClock.now
-                switch traffic.attempt(way, limit: .seconds(3)) {
-                case .answered: report.gotThrough.append("\(way)")
-                case .failed:
-                    report.refused += 1
-                    report.slowestRefusal = max(report.slowestRefusal, .now - started)
-                }
+        for node in traffic.network.topology.nodes.reversed() {
+            mesh.killProxy(of: node)
+            for _ in 0..<2 {
+                try knock(traffic, pairs.flatMap(DemoTraffic.ways), &report)
+                try Interruption.sleep(.milliseconds(200))
             }
-            try Interruption.sleep(.milliseconds(200))
         }
         _ = try Interruption.wait(atMost: .seconds(2)) { conversation.state.broken != nil }
         report.conversationBrokeAfter = conversation.state.broken.map { max(.zero, $0.at - killed) }
         report.plaintextBytes = taps.count(pairs).plaintext - before.plaintext
         return report
+    }
+
+    private func knock(_ traffic: DemoTraffic, _ ways: [DemoTraffic.Way], _ report: inout OutageReport) throws {
+        for way in ways {
+            try Interruption.check()
+            report.attempted += 1
+            let started = ContinuousClock.now
+            switch traffic.attempt(way, limit: .seconds(3)) {
+            case .answered: report.gotThrough.append("\(way)")
+            case .failed:
+                report.refused += 1
+                report.slowestRefusal = max(report.slowestRefusal, .now - started)
+            }
+        }
     }
 
     private func recover(_ mesh: MeshProcesses, _ traffic: DemoTraffic, _ taps: WireTaps) throws -> RecoveryReport {

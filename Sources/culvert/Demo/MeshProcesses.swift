@@ -87,7 +87,7 @@ final class MeshProcesses {
             let home = try home(of: node)
             let state = try directory.makeDirectory("\(node.name)-state")
             let process = try start(
-                "proxy-\(node.name)",
+                MeshProcesses.proxyName(node),
                 ["proxy", "run", "--node", node.name, "--trust-domain", DemoTopology.trustDomain]
                     + authorityOptions + [
                         "--run-dir", home, "--join-token-file", tokenFile, "--state-dir", state,
@@ -158,17 +158,16 @@ final class MeshProcesses {
     /// All that both proxies have logged so far.
     func accessRecords() throws -> [AccessRecord] {
         try network.topology.nodes.flatMap { node in
-            AccessRecord.parse(log: try TextFile.read("\(logs)/proxy-\(node.name).log"))
+            AccessRecord.parse(log: try TextFile.read("\(logs)/\(MeshProcesses.proxyName(node)).log"))
         }
     }
 
     // MARK: - End
 
     /// As a crash: no chance to say good-bye.
-    func killProxies() {
-        for proxy in proxies { proxy.signal(SIGKILL) }
-        for proxy in proxies { _ = proxy.waitForEnd(atMost: .seconds(5)) }
-        proxies = []
+    func killProxy(of node: DemoTopology.Node) {
+        for proxy in proxies where proxy.name == MeshProcesses.proxyName(node) { proxy.kill() }
+        proxies.removeAll { !$0.isRunning }
     }
 
     /// In order, so that the agents find what they have to remove; what does not end in time is killed.
@@ -185,6 +184,8 @@ final class MeshProcesses {
     func checkAlive() throws {
         for process in (authority.map { [$0] } ?? []) + agents + proxies + programs { try checkAlive(process) }
     }
+
+    private static func proxyName(_ node: DemoTopology.Node) -> String { "proxy-\(node.name)" }
 
     private static let stopLimit = Duration.seconds(3)
 
