@@ -21,7 +21,8 @@ demo: build
 
 test: deps
 	swift build --build-tests
-	swift test --skip-build
+	# In turn: many of them keep both cores, a network namespace or the demo to themselves.
+	swift test --skip-build --no-parallel
 
 fmt:
 	swift format format --in-place --parallel $(FORMATTED)

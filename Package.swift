@@ -20,6 +20,7 @@ let asn1 = product("SwiftASN1", "swift-asn1")
 let crypto = product("Crypto", "swift-crypto")
 let logging = product("Logging", "swift-log")
 let lifecycle = product("ServiceLifecycle", "swift-service-lifecycle")
+let signals = product("UnixSignals", "swift-service-lifecycle")
 
 let grpc: [Target.Dependency] = [
     product("GRPCCore", "grpc-swift-2"),
@@ -87,7 +88,7 @@ let package = Package(
         module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"]),
         module("LinuxNetworking", ["CLinux", "IPAddressing"], tests: ["NamespaceKit"]),
         module("Redirection", ["LinuxNetworking", "IPAddressing"], tests: ["NamespaceKit"]),
-        module("Authority", ["SPIFFE", x509, asn1, crypto, product("GRDB", "GRDB.swift"), logging]),
+        module("Authority", ["SPIFFE", x509, asn1, crypto, product("GRDB", "GRDB.swift")]),
         module("WorkloadIdentity", ["SPIFFE", x509, asn1, crypto, logging]),
         module("MeshFile", ["SPIFFE", "IPAddressing", product("Yams", "Yams")]),
         module("Observability", [product("Hummingbird", "hummingbird"), logging]),
@@ -121,7 +122,7 @@ let package = Package(
                 dependencies: [
                     "IPAddressing", "SPIFFE", "MeshState", "LinuxNetworking", "Redirection", "Authority",
                     "WorkloadIdentity", "MeshFile", "Observability", "MeshAPI", "Dataplane", "NodeAgent", x509, asn1,
-                    crypto, logging, lifecycle, product("ArgumentParser", "swift-argument-parser"),
+                    crypto, logging, lifecycle, signals, product("ArgumentParser", "swift-argument-parser"),
                     product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"),
                 ] + grpc,
                 swiftSettings: settings

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#elseif canImport(Musl)
-    internal import Musl
-#endif
+internal import Glibc
 
 /// The file with the key that seals the authorities' private keys: 32 random bytes, mode 0600.
 public enum SealingKeyFile {

@@ -15,6 +15,8 @@ public final class Dataplane: Sendable {
     private struct State {
         var svids: [SPIFFEID: X509SVID] = [:]
         var bundles = TrustBundleSet()
+        /// The loops are told to stop: nobody would answer a call any more.
+        var hasStopped = false
     }
 
     /// Starts the loops. `record` is called on their threads.
@@ -77,10 +79,10 @@ public final class Dataplane: Sendable {
     public func attach(_ pod: Pod) async throws {
         for (index, worker) in workers.enumerated() {
             do {
-                try await worker.loop.call { try worker.attach(pod) }
+                try await call(worker) { try $0.attach(pod) }
             } catch {
                 for earlier in workers[..<index] {
-                    try await earlier.loop.call { earlier.detach(uid: pod.name.uid, after: .zero) }
+                    try await call(earlier) { $0.detach(uid: pod.name.uid, after: .zero) }
                 }
                 throw error
             }
@@ -90,7 +92,7 @@ public final class Dataplane: Sendable {
     /// Stops listening for the pod; its connections are told, and cut after the deadline.
     public func detach(podUID: String, deadline: Duration) async throws {
         for worker in workers {
-            try await worker.loop.call { worker.detach(uid: podUID, after: deadline) }
+            try await call(worker) { $0.detach(uid: podUID, after: deadline) }
         }
     }
 
@@ -99,21 +101,44 @@ public final class Dataplane: Sendable {
     /// Connections, tunnels included, that are open now.
     public func connectionCount() async throws -> Int {
         var count = 0
-        for worker in workers { count += try await worker.loop.call { worker.connections } }
+        for worker in workers { count += try await call(worker) { $0.connections } }
         return count
     }
 
-    /// Closes the listeners, lets connections finish until the deadline, then cuts them and returns.
+    /// Closes the listeners, lets connections finish until the deadline, then cuts them and returns. To be called once; after
+    /// it every other call throws.
     public func drain(deadline: Duration) async throws {
-        for worker in workers { try await worker.loop.call { worker.drain(deadline: deadline) } }
+        for worker in workers { try await call(worker) { $0.drain(deadline: deadline) } }
         let end = ContinuousClock.now + deadline
         while try await connectionCount() > 0, ContinuousClock.now < end {
             try await Task.sleep(for: .milliseconds(20))
         }
-        onEveryWorker { $0.loop.stop() }
+        state.withLock { state in
+            state.hasStopped = true
+            onEveryWorker { $0.loop.stop() }
+        }
     }
 
     private func onEveryWorker(_ body: @escaping @Sendable (Worker) -> Void) {
         for worker in workers { worker.loop.execute { body(worker) } }
     }
+
+    /// Runs `body` on the worker's thread and returns what it returned; throws when the loops have stopped.
+    private func call<R: Sendable>(_ worker: Worker, _ body: @escaping @Sendable (Worker) throws -> R) async throws -> R
+    {
+        try await withCheckedThrowingContinuation { continuation in
+            // Under the lock: a job that is queued before the loop is told to stop is run.
+            let isQueued = state.withLock { state in
+                guard !state.hasStopped else { return false }
+                worker.loop.execute { continuation.resume(with: Result { try body(worker) }) }
+                return true
+            }
+            if !isQueued { continuation.resume(throwing: DataplaneStopped()) }
+        }
+    }
+}
+
+/// The data plane was drained, and does nothing more.
+public struct DataplaneStopped: Error, CustomStringConvertible {
+    public var description: String { "the data plane has stopped" }
 }

@@ -1,8 +1,4 @@
-#if canImport(Musl)
-    import Musl
-#else
-    import Glibc
-#endif
+import Glibc
 
 /// This thread's spare chunks of memory: nothing on the hot path allocates, and idle connections hold none.
 ///

@@ -10,7 +10,8 @@ public struct TimerToken: Hashable, Sendable {
 /// One thread's loop over descriptors (epoll, edge-triggered), timers and messages from other threads.
 ///
 /// Everything but `execute` and `stop` is called on the thread that calls `run`, or before it does. One turn of the loop is:
-/// events, then messages, then timers, then what asked for the end of the turn.
+/// messages, then events, then timers, then what asked for the end of the turn. So what another thread was told before a
+/// packet came is known when the packet is looked at.
 /// Fairness is the callers': one that has more to do than is polite asks for `endOfTurn` and goes on from there.
 public final class EventLoop: @unchecked Sendable {
     private struct Mailbox {
@@ -71,20 +72,17 @@ public final class EventLoop: @unchecked Sendable {
         turn += 1
         let count = clinux_epoll_wait(epoll.raw, events, Int32(EventLoop.eventsPerTurn), mayWait ? patience() : 0)
         now = .now
-        var hasMail = false
         // EINTR is an empty turn.
-        for index in 0..<Int(max(0, count)) {
-            guard let context = clinux_event_context(events + index) else {
-                hasMail = true
-                continue
-            }
+        let batch = 0..<Int(max(0, count))
+        if batch.contains(where: { clinux_event_context(events + $0) == nil }) { readMail() }
+        for index in batch {
+            guard let context = clinux_event_context(events + index) else { continue }
             let occurred = IOEvents(rawValue: events[index].events)
             // Borrowed: the registration, or `departed`, keeps it alive.
             Unmanaged<Pollable>.fromOpaque(context)._withUnsafeGuaranteedRef { pollable in
                 if case .registered(let since) = pollable.registration, since != turn { pollable.ready(occurred) }
             }
         }
-        if hasMail { readMail() }
         while let body = timers.popExpired(at: now) { body() }
         finishTurn()
     }

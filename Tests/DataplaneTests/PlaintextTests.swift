@@ -10,7 +10,7 @@ import Testing
 
 @Suite(
     "A connection with a pod outside the mesh", .enabled(if: geteuid() == 0, "needs root: makes network namespaces"),
-    .serialized
+    .serialized, .timeLimit(.minutes(2))
 )
 struct PlaintextTests {
     @Test("passes in plaintext from an enrolled pod, and is recorded as such", arguments: [IPAddress.Family.v4, .v6])

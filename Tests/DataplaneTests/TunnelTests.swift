@@ -18,7 +18,8 @@ private func expectReset(_ connect: () async throws -> TestClient) async {
 }
 
 /// Both proxies in this process, each with its own loop; pods, rules and packets are the kernel's.
-@Suite("A connection between enrolled pods", .enabled(if: geteuid() == 0, needsRoot), .serialized)
+@Suite(
+    "A connection between enrolled pods", .enabled(if: geteuid() == 0, needsRoot), .serialized, .timeLimit(.minutes(2)))
 struct TunnelTests {
     @Test("crosses in mutual TLS, and the server sees the client's own address", arguments: [IPAddress.Family.v4, .v6])
     func crosses(family: IPAddress.Family) async throws {

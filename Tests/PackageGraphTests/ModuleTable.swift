@@ -41,7 +41,9 @@ let modules: [Module] = [
     Module("Observability", [], ["Hummingbird", "HTTPTypes", "Logging"]),
     Module(
         "MeshAPI", ["SPIFFE", "MeshState", "IPAddressing", "LinuxNetworking"],
-        x509.union(grpc).union(nio).union(["Logging"])
+        x509.union(grpc).union(nio).union(["Logging"]),
+        // What the protocol compiler's plugin writes for `bytes` fields.
+        foundation: .whole
     ),
     Module("Dataplane", ["SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "IPAddressing"]),
     Module(

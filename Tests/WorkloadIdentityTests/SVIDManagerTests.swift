@@ -7,7 +7,8 @@ import Testing
 @testable import WorkloadIdentity
 
 @Suite(.timeLimit(.minutes(1))) struct SVIDManagerTests {
-    /// A manager in time that jumps: whoever sleeps moves the clock to when it wanted to wake.
+    /// A manager in time that jumps: whoever sleeps moves the clock to when it wanted to wake. Time goes on while requests are
+    /// answered, too, so a world has to last far longer than what happens in it.
     final class World: Sendable {
         let published = Mutex<[(SPIFFEID, X509SVID, UInt64)]>([])
         let withdrawn = Mutex<[SPIFFEID]>([])
@@ -84,7 +85,7 @@ import Testing
     @Test("failures are waited out, wrong answers are never published, and then all is well")
     func failures() async throws {
         let world = try World(
-            lasting: 600,
+            lasting: 48 * 3600,
             script: [
                 .fail(IssuanceError(.unreachable, "connection refused")), .otherIdentity, .otherKey,
                 .fail(IssuanceError(.retry(after: .seconds(30)), "busy")), .good(lifetime: 2), .good(lifetime: 3600),
@@ -101,7 +102,7 @@ import Testing
     func longOutage() async throws {
         let down = ScriptedIssuer.Answer.fail(IssuanceError(.unreachable, "connection refused"))
         let world = try World(
-            lasting: 5 * 3600, script: [.good(lifetime: 3600)] + Array(repeating: down, count: 60))
+            lasting: 48 * 3600, script: [.good(lifetime: 3600)] + Array(repeating: down, count: 60))
         let manager = try world.manager()
         await manager.hold(podUID: "a", identity: try SPIFFEID("spiffe://td/ns/shop/sa/web"))
         await world.run(manager) { world.published.withLock { $0.count == 2 } }
@@ -111,7 +112,7 @@ import Testing
 
     @Test("many identities at once are asked for eight at a time, and all arrive")
     func many() async throws {
-        let world = try World(lasting: 60)
+        let world = try World(lasting: 48 * 3600)
         let manager = try world.manager()
         for index in 0..<50 {
             await manager.hold(podUID: "p\(index)", identity: try SPIFFEID("spiffe://td/ns/shop/sa/s\(index)"))
