@@ -132,7 +132,7 @@ let package = Package(
                 swiftSettings: settings
             ),
             .testTarget(name: "PackageGraphTests", swiftSettings: settings),
-            .testTarget(name: "CommandTests", dependencies: ["culvert"], swiftSettings: settings),
+            .testTarget(name: "CommandTests", dependencies: ["culvert", "NamespaceKit"], swiftSettings: settings),
             .testTarget(
                 name: "DemoTests",
                 dependencies: ["culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "NamespaceKit"],

@@ -57,7 +57,7 @@ struct CertInspectTests {
 }
 
 /// Commands with what they print: `$ command`, then standard output, standard error and the exit status.
-private struct Transcript {
+struct Transcript {
     struct Step {
         let command: String
         let output: String

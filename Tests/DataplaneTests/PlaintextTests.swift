@@ -85,32 +85,4 @@ struct PlaintextTests {
     }
 
     private struct Refused: Error {}
-
-    @Test("that scans 15008 leaves one line each, and no descriptor behind", arguments: [10_000])
-    func portScan(count: Int) async throws {
-        let mesh = try await TestMesh()
-        let target = SocketAddress(mesh.server.host.v4, port: 15008)
-        let before = try openDescriptors()
-        try await TestProgram.onThread {
-            try mesh.outsider.namespace.run {
-                for _ in 0..<count { _ = try TestConnection.connect(to: target) }
-            }
-        }
-        for _ in 0..<500 where try await mesh.server.dataplane.connectionCount() > 0 {
-            try await Task.sleep(for: .milliseconds(10))
-        }
-        #expect(try await mesh.server.dataplane.connectionCount() == 0)
-        #expect(try openDescriptors() <= before + 4)
-        let refused = mesh.server.records.all.filter { $0.failure?.kind == .tls }
-        #expect(refused.count == count)
-        try await mesh.end()
-    }
-
-    private func openDescriptors() throws -> Int {
-        guard let directory = opendir("/proc/self/fd") else { throw Refused() }
-        defer { closedir(directory) }
-        var count = 0
-        while readdir(directory) != nil { count += 1 }
-        return count
-    }
 }

@@ -30,6 +30,10 @@ enum TestProgram {
         }
     }
 
+    /// The shell's exit status.
+    @discardableResult
+    static func shell(_ command: String) -> Int32 { system(command) }
+
     /// Runs what blocks on a thread of its own: the pool that runs tests has as few threads as the machine has cores.
     static func onThread<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async throws -> R {
         try await withCheckedThrowingContinuation { continuation in

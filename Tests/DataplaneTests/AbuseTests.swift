@@ -1,0 +1,184 @@
+import Glibc
+import HBONE
+import IPAddressing
+import LinuxNetworking
+import NamespaceKit
+import SPIFFE
+import Synchronization
+import Testing
+
+@testable import Dataplane
+
+/// What anybody who can reach 15008 may try, thousands of times: refused, one line each, and nothing is left behind.
+@Suite(
+    "Abuse of 15008", .enabled(if: geteuid() == 0, "needs root: makes network namespaces"), .serialized,
+    .timeLimit(.minutes(4))
+)
+struct AbuseTests {
+    struct Abuse: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        let count: Int
+        let kind: ConnectionFailure.Kind
+        /// In the failure's text.
+        let reason: String
+        let attempt: @Sendable (AbuseClient) throws -> Void
+    }
+
+    static let all = [
+        Abuse(testDescription: "a port scan", count: 10_000, kind: .tls, reason: "closed the connection") { client in
+            _ = try client.dial()
+        },
+        Abuse(testDescription: "HTTP/1 without TLS", count: 10_000, kind: .tls, reason: "TLS") { client in
+            let socket = try client.dial()
+            socket.send(Array("GET / HTTP/1.1\r\nHost: x\r\n\r\n".utf8))
+            while !socket.receive(4096).isEmpty {}
+        },
+        Abuse(testDescription: "garbage", count: 10_000, kind: .tls, reason: "TLS") { client in
+            let socket = try client.dial()
+            socket.send([0x16, 0x03, 0x01, 0xff, 0xff] + [UInt8](repeating: 0x41, count: 512))
+            while !socket.receive(4096).isEmpty {}
+        },
+        Abuse(testDescription: "another trust domain", count: 10_000, kind: .tls, reason: "elsewhere.test") { client in
+            client.handshake(client.foreign)
+        },
+        Abuse(testDescription: "another pod's address", count: 10_000, kind: .denied, reason: "ip mismatch") { client in
+            client.request(authority: "10.9.9.9:80", times: 100)
+        },
+    ]
+
+    @Test("is refused, with one line each, and leaves no descriptor and no memory behind", arguments: all)
+    func refused(_ abuse: Abuse) async throws {
+        let mesh = try await TestMesh()
+        let client = try AbuseClient(mesh)
+        let each = abuse.kind == .denied ? 100 : 1
+        let attempts = abuse.count / each
+        // The allocator reaches its high-water mark first: many of these connections are open at once.
+        let warmUp = attempts / 4
+        try await TestProgram.onThread { for _ in 0..<warmUp { try abuse.attempt(client) } }
+        try await mesh.server.settle(records: warmUp * each)
+        let (descriptors, memory) = (try Usage.descriptors(), try Usage.residentKiB())
+        try await TestProgram.onThread { for _ in 0..<attempts { try abuse.attempt(client) } }
+        try await mesh.server.settle(records: (warmUp + attempts) * each)
+        let refused = mesh.server.records.all.dropFirst(warmUp * each)
+        #expect(refused.count == abuse.count)
+        #expect(
+            refused.allSatisfy {
+                $0.failure?.kind == abuse.kind && $0.failure?.description.contains(abuse.reason) == true
+            })
+        #expect(try Usage.descriptors() <= descriptors + 4)
+        // This test keeps the records: 1 KiB each at most. What leaked once per connection would be far more.
+        #expect(try Usage.residentKiB() < memory + 8 * 1024 + abuse.count)
+        try await mesh.end()
+    }
+}
+
+extension TestPod {
+    /// Waits until so many records were written and nothing is open at this pod's proxy.
+    fileprivate func settle(records count: Int) async throws {
+        for _ in 0..<2000 {
+            if records.all.count >= count, try await dataplane.connectionCount() == 0 { return }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        Issue.record("\(records.all.count) records of \(count), or connections stay open at \(name)")
+    }
+}
+
+private enum Usage {
+    static func descriptors() throws -> Int {
+        let directory = try #require(opendir("/proc/self/fd"))
+        defer { closedir(directory) }
+        var count = 0
+        while readdir(directory) != nil { count += 1 }
+        return count
+    }
+
+    /// Of this process.
+    static func residentKiB() throws -> Int {
+        let file = try #require(fopen("/proc/self/statm", "r"))
+        defer { fclose(file) }
+        var line = [CChar](repeating: 0, count: 256)
+        fgets(&line, Int32(line.count), file)
+        let fields = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self).split(
+            separator: " ")
+        return try #require(Int(fields[1])) * 4
+    }
+}
+
+/// Dials the server's 15008 from outside the mesh.
+final class AbuseClient: Sendable {
+    private let host: TestNetwork.Host
+    private let target: SocketAddress
+    let ours: TLSContext
+    let foreign: TLSContext
+
+    init(_ mesh: TestMesh) throws {
+        host = mesh.outsider
+        target = SocketAddress(mesh.server.host.v4, port: 15008)
+        ours = try AbuseClient.context(mesh.trust)
+        foreign = try AbuseClient.context(TestTrust("elsewhere.test"))
+    }
+
+    private static func context(_ trust: TestTrust) throws -> TLSContext {
+        let svid = try trust.svid(namespace: "shop", serviceAccount: "client")
+        let id = svid.id
+        return try TLSContext(
+            role: .client, certificateChainDER: svid.certificatesDER(), privateKeyDER: svid.privateKeyDER()
+        ) { _ in .accept(id) }
+    }
+
+    func dial() throws -> BlockingSocket {
+        try host.namespace.run { BlockingSocket(try TestConnection.connect(to: target)) }
+    }
+
+    func handshake(_ context: TLSContext) {
+        AbuseConnection(context, authority: nil, times: 0).talk(over: try? dial())
+    }
+
+    func request(authority: String, times: Int) {
+        AbuseConnection(ours, authority: authority, times: times).talk(over: try? dial())
+    }
+}
+
+/// An HBONE client that asks so many times, and leaves when it was answered as often.
+private final class AbuseConnection: HBONEConnection {
+    private let authority: String?
+    private let times: Int
+    private var answered = 0
+
+    init(_ context: TLSContext, authority: String?, times: Int) {
+        self.authority = authority
+        self.times = times
+        super.init(role: .client, context: context)
+    }
+
+    func talk(over socket: BlockingSocket?) {
+        guard let socket else { return }
+        write(to: socket)
+        while end == nil {
+            let bytes = socket.receive(65536)
+            if bytes.isEmpty { receiveEnd() } else { bytes.withUnsafeBytes { receive($0) } }
+            write(to: socket)
+        }
+    }
+
+    private func write(to socket: BlockingSocket) {
+        repeat {
+            produce()
+            while hasOutput {
+                let output = withOutput { Array($0) }
+                guard socket.send(output) else { return receiveEnd() }
+                outputSent(output.count)
+            }
+        } while wantsProduce
+    }
+
+    override func established(_ peer: HBONEPeer) {
+        guard let authority else { return }
+        for _ in 0..<times { _ = connect(ConnectRequest(authority: authority)) }
+    }
+
+    override func closed(stream: Int32, code: UInt32) {
+        answered += 1
+        if answered == times { close() }
+    }
+}
