@@ -1,6 +1,6 @@
 # Culvert's verbs. `make demo` and `make test` each take a bare Debian 12 with Swift 6.3 all the way.
 
-PACKAGES := pkg-config libssl-dev libnghttp2-dev libsqlite3-dev zlib1g-dev nftables iproute2 openssl nghttp2-client python3-h2
+PACKAGES := pkg-config libssl-dev libnghttp2-dev libsqlite3-dev zlib1g-dev nftables iproute2 openssl nghttp2-client python3-h2 curl
 # What the proto compiler wrote is not ours to format.
 FORMATTED = $(shell git ls-files '*.swift' | grep -v '/Generated/')
 

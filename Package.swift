@@ -38,7 +38,8 @@ func module(
     [
         .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings),
         .testTarget(
-            name: name + "Tests", dependencies: [.target(name: name)] + dependencies + tests, swiftSettings: settings),
+            name: name + "Tests", dependencies: [.target(name: name), "SeededRandom"] + dependencies + tests,
+            swiftSettings: settings),
     ]
 }
 
@@ -127,6 +128,8 @@ let package = Package(
                 ] + grpc,
                 swiftSettings: settings
             ),
+            // What tests share: hosts of network namespaces, and chance that can be repeated.
+            .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
             .target(
                 name: "NamespaceKit", dependencies: ["LinuxNetworking", "IPAddressing"], path: "Tests/NamespaceKit",
                 swiftSettings: settings

@@ -1,6 +1,7 @@
 import Crypto
 import FoundationEssentials
 import SPIFFE
+import SeededRandom
 import SwiftASN1
 import Testing
 import X509
@@ -126,18 +127,4 @@ private func encoded(_ request: CertificateSigningRequest) throws -> [UInt8] {
 
 private func decoded(_ base64: String) throws -> [UInt8] {
     [UInt8](try #require(Data(base64Encoded: base64)))
-}
-
-/// SplitMix64, so that a failure can be repeated.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
-    }
 }

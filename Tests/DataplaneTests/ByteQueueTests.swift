@@ -1,3 +1,4 @@
+import SeededRandom
 import Testing
 
 @testable import Dataplane
@@ -7,7 +8,7 @@ struct ByteQueueTests {
     @Test("come out in the order they went in, whatever the sizes")
     func order() {
         var queue = ByteQueue()
-        var random = SplitMix(state: 7)
+        var random = SeededGenerator(seed: 7)
         var (pushed, popped): (UInt8, UInt8) = (0, 0)
         for _ in 0..<2000 {
             let more = (0..<Int(random.next() % 900)).map { _ in
@@ -36,18 +37,5 @@ struct ByteQueueTests {
         let shown = queue.withBytes { $0.count }
         #expect(shown == 0)
         queue.removeFirst(0)
-    }
-}
-
-/// A seeded generator: a failing run can be repeated.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

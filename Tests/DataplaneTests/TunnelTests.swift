@@ -5,6 +5,7 @@ import LinuxNetworking
 import MeshState
 import NamespaceKit
 import SPIFFE
+import SeededRandom
 import Synchronization
 import Testing
 
@@ -61,7 +62,7 @@ struct TunnelTests {
         let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
         let target = SocketAddress(mesh.server.host.v4, port: 8080)
         let socket = try await TestProgram.connect(from: mesh.client.host, to: target)
-        var random = SplitMix(state: 11)
+        var random = SeededGenerator(seed: 11)
         let block = (0..<(1 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
         let sender = Task {
             for _ in 0..<16 { try await socket.send(block) }

@@ -1,5 +1,6 @@
 import HBONE
 import SPIFFE
+import SeededRandom
 import Testing
 
 @Suite struct ExchangeTests {

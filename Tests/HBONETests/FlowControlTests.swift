@@ -1,5 +1,6 @@
 import COpenSSL
 import HBONE
+import SeededRandom
 import Testing
 
 @Suite struct FlowControlTests {

@@ -1,4 +1,5 @@
 import HBONE
+import SeededRandom
 import Testing
 
 /// Noise ends a connection at most once, and never the process.

@@ -1,4 +1,5 @@
 import IPAddressing
+import SeededRandom
 import Testing
 
 @testable import LinuxNetworking
@@ -103,7 +104,7 @@ struct NetlinkMessageTests {
 
     @Test("random bytes never crash the decoders")
     func fuzz() {
-        var random = SplitMix(seed: 1)
+        var random = SeededGenerator(seed: 1)
         for _ in 0..<20_000 {
             var noise = (0..<Int.random(in: 0..<160, using: &random)).map { _ in UInt8.random(in: 0...9, using: &random)
             }

@@ -1,4 +1,5 @@
 import IPAddressing
+import SeededRandom
 import Testing
 
 @testable import LinuxNetworking
@@ -113,7 +114,7 @@ struct TCPSegmentTests {
 
     @Test("random damage never reads beyond the frame")
     func fuzz() {
-        var random = SplitMix(seed: 42)
+        var random = SeededGenerator(seed: 42)
         for _ in 0..<20_000 {
             guard var frame = Self.readable.randomElement(using: &random)?.frame else { return }
             for _ in 0..<4 {

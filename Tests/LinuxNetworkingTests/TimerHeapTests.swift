@@ -1,3 +1,4 @@
+import SeededRandom
 import Testing
 
 @testable import LinuxNetworking
@@ -29,7 +30,7 @@ struct TimerHeapTests {
 
     @Test("agrees with a sorted array through random insertions, cancellations and expiries")
     func randomised() {
-        var random = SplitMix(seed: 7)
+        var random = SeededGenerator(seed: 7)
         var heap = TimerHeap<Int, Int>()
         var model: [(deadline: Int, id: Int, token: TimerHeap<Int, Int>.Token)] = []
         var now = 0
@@ -52,20 +53,5 @@ struct TimerHeapTests {
             }
             #expect(heap.count == model.count)
         }
-    }
-}
-
-/// Random numbers that are the same in every run.
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
     }
 }

@@ -2,6 +2,7 @@ import FoundationEssentials
 import IPAddressing
 import MeshState
 import SPIFFE
+import SeededRandom
 import SwiftProtobuf
 import Testing
 

@@ -1,6 +1,7 @@
 import Glibc
 import IPAddressing
 import SPIFFE
+import SeededRandom
 import Testing
 
 @testable import MeshFile
@@ -78,7 +79,7 @@ struct MeshFileTests {
         for count in valid.indices {
             _ = try? MeshFile.parse(text: String(decoding: valid[..<count], as: UTF8.self), name: "mesh.yaml")
         }
-        var random = SplitMix64(seed: 2)
+        var random = SeededGenerator(seed: 2)
         let alphabet = Array("-:?[]{}&*!|>'\"%@`,# \n\t\\0aé~".utf8)
         for _ in 0..<3000 {
             var bytes = valid
@@ -99,21 +100,6 @@ struct MeshFileTests {
                 #expect(error.problems.count <= MeshFileError.problemsMax)
             }
         }
-    }
-}
-
-/// A seeded generator (SplitMix64), so that a failure happens again.
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }
 

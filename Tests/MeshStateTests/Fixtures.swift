@@ -1,22 +1,8 @@
 import IPAddressing
 import MeshState
 import SPIFFE
+import SeededRandom
 import Testing
-
-/// A seeded generator (SplitMix64), so that a failure happens again.
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-}
 
 func ip(_ text: String) -> IPAddress {
     guard let address = IPAddress(text) else { fatalError("a test names a wrong address: \(text)") }

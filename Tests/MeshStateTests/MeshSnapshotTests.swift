@@ -1,6 +1,7 @@
 import IPAddressing
 import MeshState
 import SPIFFE
+import SeededRandom
 import Testing
 
 @Suite("Mesh snapshot")
@@ -99,7 +100,7 @@ struct MeshSnapshotTests {
 
     @Test("agrees with a naive model after each of 2000 random updates")
     func model() throws {
-        var random = SplitMix64(seed: 7)
+        var random = SeededGenerator(seed: 7)
         var mesh = MeshSnapshot()
         var model = NaiveMesh()
         let client = try pod("client", "10.9.9.9")
@@ -120,7 +121,7 @@ struct MeshSnapshotTests {
         }
     }
 
-    private func randomUpdate(_ random: inout SplitMix64) throws -> MeshUpdate {
+    private func randomUpdate(_ random: inout SeededGenerator) throws -> MeshUpdate {
         let names = (0..<3).map { ServiceName(namespace: "ns\($0 % 2)", hostname: "h\($0)") }
         func addresses() -> [IPAddress] {
             (0..<Int.random(in: 0..<3, using: &random)).map { _ in

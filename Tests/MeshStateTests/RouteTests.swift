@@ -1,6 +1,7 @@
 import IPAddressing
 import MeshState
 import SPIFFE
+import SeededRandom
 import Testing
 
 /// The destination decision: one case per row of the table that ztunnel follows, in its order.
@@ -141,7 +142,7 @@ struct RouteTests {
         let heavy = try pod("heavy", "10.0.0.3", capacity: 3, services: [webName: [:]])
         let never = try pod("never", "10.0.0.4", capacity: 0, services: [webName: [:]])
         let mesh = MeshSnapshot([light, heavy, never], [service(webName, "10.96.0.1")])
-        var random = SplitMix64(seed: 1)
+        var random = SeededGenerator(seed: 1)
         var chosen: [IPAddress: Int] = [:]
         for _ in 0..<4000 {
             let route = mesh.route(from: light, to: at("10.96.0.1:80"), random: random.next())

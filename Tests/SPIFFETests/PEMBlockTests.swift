@@ -1,3 +1,4 @@
+import SeededRandom
 import SwiftASN1
 import Testing
 import X509

@@ -1,4 +1,5 @@
 import SPIFFE
+import SeededRandom
 import Testing
 
 @Suite("SPIFFE IDs from random bytes")

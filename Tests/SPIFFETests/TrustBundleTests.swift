@@ -1,5 +1,6 @@
 import FoundationEssentials
 import SPIFFE
+import SeededRandom
 import SwiftASN1
 import Testing
 import X509

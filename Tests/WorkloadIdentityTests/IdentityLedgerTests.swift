@@ -1,5 +1,6 @@
 import FoundationEssentials
 import SPIFFE
+import SeededRandom
 import Testing
 
 @testable import WorkloadIdentity

@@ -1,6 +1,7 @@
 import Dataplane
 import Hummingbird
 import IPAddressing
+import LinuxNetworking
 import Logging
 import MeshAPI
 import MeshState
@@ -120,9 +121,13 @@ struct ProxyNode: ServiceLifecycle.Service {
     // MARK: Running
 
     func run() async throws {
+        let descriptors = DescriptorLimit.raise()
         logger.info(
             "Proxy started",
-            metadata: ["trust domain": "\(settings.trustDomain)", "directory": "\(settings.runDirectory)"])
+            metadata: [
+                "descriptors": .stringConvertible(descriptors), "trust domain": "\(settings.trustDomain)",
+                "directory": "\(settings.runDirectory)",
+            ])
         let shutdown = AsyncStream<Void>.makeStream()
         try await withGracefulShutdownHandler {
             try await withThrowingTaskGroup { group in

@@ -1,0 +1,111 @@
+import Glibc
+import IPAddressing
+import LinuxNetworking
+import NamespaceKit
+import Synchronization
+import Testing
+
+@testable import Dataplane
+
+@Suite(
+    "Under pressure", .enabled(if: geteuid() == 0, "needs root: makes network namespaces"), .serialized,
+    .timeLimit(.minutes(2))
+)
+struct PressureTests {
+    @Test("a reader that does not read stops the writer, and loses nothing once it does")
+    func slowReader() async throws {
+        let mesh = try await TestMesh()
+        let (reads, mayRead) = AsyncStream<Void>.makeStream()
+        let received = Mutex(0)
+        let server = try TestProgram.server(on: mesh.server.host, port: 8080) { socket, _ in
+            usleep(1_500_000)
+            received.withLock { $0 = socket.receiveAll().count }
+            mayRead.finish()
+        }
+        let socket = try await TestProgram.connect(
+            from: mesh.client.host, to: SocketAddress(mesh.server.host.v4, port: 8080))
+        let block = [UInt8](repeating: 7, count: 1 << 20)
+        let sent = Mutex(0)
+        let writer = Task {
+            for _ in 0..<64 {
+                try await socket.send(block)
+                sent.withLock { $0 += 1 }
+            }
+            socket.finish()
+        }
+        try await Task.sleep(for: .seconds(1))
+        // The stream's window, the kernel's four socket buffers (6 MiB each at most), and what one turn holds.
+        #expect(sent.withLock { $0 } < 48)
+        try await writer.value
+        for await _ in reads {}
+        #expect(received.withLock { $0 } == 64 << 20)
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
+    @Test("a full tunnel is joined by a second one")
+    func saturated() async throws {
+        let mesh = try await TestMesh()
+        let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
+        let target = SocketAddress(mesh.server.host.v4, port: 8080)
+        var sockets: [TestClient] = []
+        for index in 0..<150 {
+            let socket = try await TestProgram.connect(from: mesh.client.host, to: target)
+            try await socket.send([UInt8(index)])
+            #expect(try await socket.receive(1) == [UInt8(index)])
+            sockets.append(socket)
+        }
+        // 150 connections, and two tunnels of 100 streams at most.
+        #expect(try await mesh.client.dataplane.connectionCount() == 152)
+        withExtendedLifetime((server, sockets)) {}
+        try await mesh.end()
+    }
+
+    @Test("a pod that goes takes its listeners along at once, and its connections at the deadline")
+    func detached() async throws {
+        let mesh = try await TestMesh()
+        let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
+        let target = SocketAddress(mesh.server.host.v4, port: 8080)
+        let live = try await TestProgram.connect(from: mesh.client.host, to: target)
+        try await live.send([1])
+        #expect(try await live.receive(1) == [1])
+        try await mesh.server.dataplane.detach(podUID: "server", deadline: .milliseconds(700))
+        try await live.send([2])
+        #expect(try await live.receive(1) == [2])
+        await #expect(throws: (any Error).self) {
+            _ = try await TestProgram.connect(from: mesh.client.host, to: target).received(1)
+        }
+        await #expect(throws: (any Error).self) { try await live.received(1) }
+        let record = try #require(try await mesh.server.records.first { $0.failure?.kind == .drained })
+        #expect(record.failure?.description == "connection closed: the pod was removed")
+        #expect(try await mesh.server.dataplane.connectionCount() == 0)
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
+    @Test("10 000 short connections leave neither descriptors nor connections behind")
+    func churn() async throws {
+        let mesh = try await TestMesh()
+        let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
+        let target = SocketAddress(mesh.server.host.v4, port: 8080)
+        let host = mesh.client.host
+        try await TestProgram.onThread {
+            try host.namespace.run {
+                for index in 0..<10_000 {
+                    let socket = BlockingSocket(try TestConnection.connect(to: target))
+                    socket.send([UInt8(truncatingIfNeeded: index)])
+                    #expect(socket.receive(1) == [UInt8(truncatingIfNeeded: index)])
+                }
+            }
+        }
+        // What is left is the one tunnel that they all shared.
+        for _ in 0..<500 where try await mesh.client.dataplane.connectionCount() > 1 {
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect(try await mesh.client.dataplane.connectionCount() == 1)
+        #expect(mesh.client.records.all.count == 10_000)
+        #expect(mesh.client.records.all.allSatisfy { $0.failure == nil && $0.bytesReceived == 1 })
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+}
