@@ -60,6 +60,24 @@ struct PlaintextTests {
         try await mesh.end()
     }
 
+    @Test("is refused when the mesh knows the client as enrolled: its proxy was not told of this pod yet")
+    func enrolledPeer() async throws {
+        let mesh = try await TestMesh()
+        let reached = Mutex(false)
+        let server = try TestProgram.server(on: mesh.server.host, port: 8080) { _, _ in reached.withLock { $0 = true } }
+        try mesh.publish(expectingServerAs: "server", speaking: .none)
+        await #expect(throws: (any Error).self) {
+            let target = SocketAddress(mesh.server.host.v4, port: 8080)
+            _ = try await TestProgram.connect(from: mesh.client.host, to: target).received(1)
+        }
+        let record = try #require(try await mesh.server.records.first { $0.failure != nil })
+        #expect(record.failure?.kind == .denied)
+        #expect(record.failure?.description == "plaintext from an enrolled pod: shop/client")
+        #expect(!reached.withLock { $0 })
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
     @Test("to an address that nobody has fails with the network's own error")
     func unreachable() async throws {
         let mesh = try await TestMesh()

@@ -38,10 +38,12 @@ final class TestMesh: Sendable {
         }
     }
 
-    /// Tells both proxies the mesh; `serviceAccount` is who the client's proxy believes the server to be.
-    func publish(expectingServerAs serviceAccount: String) throws {
+    /// Tells both proxies the mesh; `serviceAccount` is who the client's proxy believes the server to be, `speaking` how.
+    func publish(expectingServerAs serviceAccount: String, speaking tunnel: Workload.TunnelProtocol = .hbone) throws {
+        var believed = try server.workload(serviceAccount: serviceAccount)
+        believed.tunnelProtocol = tunnel
         let workloads = try [
-            client.workload(serviceAccount: "client"), server.workload(serviceAccount: serviceAccount),
+            client.workload(serviceAccount: "client"), believed,
             Workload(
                 uid: "outsider", name: "outsider", namespace: "legacy", serviceAccount: "default",
                 trustDomain: trust.trustDomain, addresses: [outsider.v4, outsider.v6], tunnelProtocol: .none

@@ -4,7 +4,8 @@ import MeshState
 
 /// Plaintext that a client outside the mesh sent to the pod, accepted on 15006.
 ///
-/// Permissive: it is passed to the application with the client's own address as source, and recorded as plaintext.
+/// Permissive: it is passed to the application with the client's own address as source, and recorded as plaintext. But a
+/// client that the mesh knows as enrolled has no business here: its proxy does not know this pod yet, or was passed by.
 enum InboundPassthrough {
     /// Captured connections keep the application's port (TPROXY), so the proxy's own connection to the application must
     /// not meet the client's port: clients use 32768 to 60999 by default, the proxy what lies above.
@@ -19,6 +20,14 @@ enum InboundPassthrough {
         guard let source, let destination, !ReservedPort.isListenerInPod(destination.port) else {
             TCPSocket.abort(accepted.raw)
             record.failure = ConnectionFailure(.denied, "attempted recursive call to ourselves")
+            return pod.worker.record(record)
+        }
+        if let peer = pod.worker.mesh.workload(at: source.ip), peer.tunnelProtocol == .hbone,
+            source.ip != destination.ip
+        {
+            TCPSocket.abort(accepted.raw)
+            record.failure = ConnectionFailure(
+                .denied, "plaintext from an enrolled pod: \(peer.namespace)/\(peer.name)")
             return pod.worker.record(record)
         }
         let options = DeliveryOptions.options(source: source.ip, destination: destination.ip, ports: sourcePorts)
