@@ -3,13 +3,16 @@ import PackageDescription
 
 // Targets stand bottom-up, in the order of the arrows in docs/design.md. `Tests/PackageGraphTests` checks them.
 
-let settings: [SwiftSetting] = [
+/// Where a dependency brings Foundation along, an optimised build takes the C library's structs for CoreFoundation's, and asks
+/// for an import of that for every member of `stat`: these modules do without the check.
+let settingsNearFoundation: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
 ]
+
+let settings = settingsNearFoundation + [.enableUpcomingFeature("MemberImportVisibility")]
 
 func product(_ name: String, _ package: String) -> Target.Dependency {
     .product(name: name, package: package)
@@ -31,10 +34,9 @@ let grpc: [Target.Dependency] = [
 
 /// A module of ours, its tests beside it. Targets that tests import, too, are named in `tests`.
 func module(
-    _ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = [], exclude: [String] = []
-)
-    -> [Target]
-{
+    _ name: String, _ dependencies: [Target.Dependency], tests: [Target.Dependency] = [], exclude: [String] = [],
+    settings: [SwiftSetting] = settings
+) -> [Target] {
     [
         .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings),
         .testTarget(
@@ -89,9 +91,11 @@ let package = Package(
         module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"]),
         module("LinuxNetworking", ["CLinux", "IPAddressing"], tests: ["NamespaceKit"]),
         module("Redirection", ["LinuxNetworking", "IPAddressing"], tests: ["NamespaceKit"]),
-        module("Authority", ["SPIFFE", x509, asn1, crypto, product("GRDB", "GRDB.swift")]),
+        module(
+            "Authority", ["SPIFFE", x509, asn1, crypto, product("GRDB", "GRDB.swift")], settings: settingsNearFoundation
+        ),
         module("WorkloadIdentity", ["SPIFFE", x509, asn1, crypto, logging]),
-        module("MeshFile", ["SPIFFE", "IPAddressing", product("Yams", "Yams")]),
+        module("MeshFile", ["SPIFFE", "IPAddressing", product("Yams", "Yams")], settings: settingsNearFoundation),
         module("Observability", [product("Hummingbird", "hummingbird"), logging]),
         // Protocols, and the two halves of a node.
         module(
@@ -114,7 +118,8 @@ let package = Package(
                 lifecycle,
                 logging,
             ],
-            tests: ["NamespaceKit"]
+            tests: ["NamespaceKit"],
+            settings: settingsNearFoundation
         ),
         // Composition.
         [
@@ -126,7 +131,7 @@ let package = Package(
                     crypto, logging, lifecycle, signals, product("ArgumentParser", "swift-argument-parser"),
                     product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"),
                 ] + grpc,
-                swiftSettings: settings
+                swiftSettings: settingsNearFoundation
             ),
             // What tests share: hosts of network namespaces, and chance that can be repeated.
             .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
