@@ -18,6 +18,10 @@ public struct DataplaneConfiguration: Sendable {
     public var responseTimeout: Duration = .seconds(15)
     /// A tunnel connection without streams is closed after this time.
     public var idleTunnelTimeout: Duration = .seconds(300)
+    /// A tunnel on which nothing arrived for so long is asked whether the peer is still there (HTTP/2 PING).
+    public var pingInterval: Duration = .seconds(10)
+    /// A peer that has not answered for so long is taken for dead, and its connections are reset.
+    public var pingTimeout: Duration = .seconds(20)
     /// Streams on one tunnel connection before another is dialled.
     public var streamsPerTunnelMax = 100
     /// Accepted connections per loop; beyond it new ones are reset at once.

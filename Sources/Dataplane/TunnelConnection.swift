@@ -14,6 +14,9 @@ class TunnelConnection: HBONEConnection, PodConnection {
     private var isClosed = false
     private var handshakeTimer: TimerToken?
     private var idleTimer: TimerToken?
+    private var pingTimer: TimerToken?
+    private var hasHeardPeer = true
+    private var waitsForPeerSince: ContinuousClock.Instant?
     private(set) var isDraining = false
     /// Reads of one event; a tunnel with more to say gets another turn.
     private static let readsMax = 16
@@ -70,7 +73,9 @@ class TunnelConnection: HBONEConnection, PodConnection {
         for _ in 0..<TunnelConnection.readsMax {
             guard !isClosed, end == nil else { return }
             switch TCPSocket.receive(socket.descriptor, into: worker.scratch) {
-            case .bytes(let count): receive(UnsafeRawBufferPointer(rebasing: worker.scratch[..<count]))
+            case .bytes(let count):
+                hasHeardPeer = true
+                receive(UnsafeRawBufferPointer(rebasing: worker.scratch[..<count]))
             case .wouldBlock: return
             case .end: return receiveEnd()
             case .failed(let error): return fail(ConnectionFailure(.reset, "\(error)"))
@@ -162,7 +167,36 @@ class TunnelConnection: HBONEConnection, PodConnection {
     override func established(_ peer: HBONEPeer) {
         cancelHandshakeTimer()
         idleIfUnused()
+        listenForPeer()
     }
+
+    // MARK: Liveness
+
+    /// TCP alone notices after half an hour that a node is gone, and until then every new connection would join the dead tunnel.
+    private func listenForPeer() {
+        pingTimer = worker.loop.schedule(after: worker.configuration.pingInterval) { [weak self] in self?.checkPeer() }
+    }
+
+    private func checkPeer() {
+        guard !isClosed, end == nil else { return }
+        if hasHeardPeer {
+            waitsForPeerSince = nil
+        } else if let since = waitsForPeerSince {
+            let silence = since.duration(to: worker.loop.now)
+            guard silence < worker.configuration.pingTimeout else {
+                return fail(ConnectionFailure(.timeout, "the peer has not answered for \(silence)"))
+            }
+        } else {
+            waitsForPeerSince = worker.loop.now
+            ping()
+            markDirty()
+        }
+        hasHeardPeer = false
+        listenForPeer()
+    }
+
+    /// Nothing came since the peer was asked: new connections had better not rely on it.
+    final var isSilent: Bool { waitsForPeerSince != nil && !hasHeardPeer }
 
     private func cancelHandshakeTimer() {
         if let handshakeTimer { worker.loop.cancel(handshakeTimer) }
@@ -200,6 +234,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
         isClosed = true
         cancelHandshakeTimer()
         stopIdling()
+        if let pingTimer { worker.loop.cancel(pingTimer) }
         worker.loop.deregister(socket)
         _ = OwnedDescriptor(adopting: socket.descriptor)
         socket.descriptor = -1

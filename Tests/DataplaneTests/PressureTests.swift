@@ -83,6 +83,30 @@ struct PressureTests {
         try await mesh.end()
     }
 
+    @Test("a node that falls silent is noticed: its connections are reset, with the reason")
+    func silentPeer() async throws {
+        let mesh = try await TestMesh { configuration in
+            configuration.pingInterval = .milliseconds(100)
+            configuration.pingTimeout = .milliseconds(500)
+        }
+        let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
+        let target = SocketAddress(mesh.server.host.v4, port: 8080)
+        let live = try await TestProgram.connect(from: mesh.client.host, to: target)
+        try await live.send([1])
+        #expect(try await live.receive(1) == [1])
+        // A peer that has nothing to say still answers: longer than the timeout.
+        try await Task.sleep(for: .seconds(1))
+        try await live.send([2])
+        #expect(try await live.receive(1) == [2])
+        _ = try mesh.server.host.shell("ip link set eth0 down")
+        await #expect(throws: (any Error).self) { try await live.received(1) }
+        let record = try #require(try await mesh.client.records.first { $0.failure != nil })
+        #expect(record.failure?.kind == .timeout)
+        #expect(record.failure?.description.hasPrefix("the peer has not answered for ") == true)
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
     @Test("10 000 short connections leave neither descriptors nor connections behind")
     func churn() async throws {
         let mesh = try await TestMesh()

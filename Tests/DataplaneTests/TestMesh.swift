@@ -21,14 +21,17 @@ final class TestMesh: Sendable {
     private let network: TestNetwork
 
     /// `clientTrust` makes the client's proxy one of another trust domain, which believes ours, too.
-    init(identities: Bool = true, clientTrust: TestTrust? = nil) async throws {
+    init(
+        identities: Bool = true, clientTrust: TestTrust? = nil,
+        configure: @Sendable (inout DataplaneConfiguration) -> Void = { _ in }
+    ) async throws {
         trust = try TestTrust()
         network = try TestNetwork(hosts: 3)
         stateDirectory = "/tmp/cvt-dataplane-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
         mkdir(stateDirectory, 0o700)
         client = try TestPod(
-            "client", host: network.hosts[0], trust: clientTrust ?? trust, stateDirectory: stateDirectory)
-        server = try TestPod("server", host: network.hosts[1], trust: trust, stateDirectory: stateDirectory)
+            "client", host: network.hosts[0], trust: clientTrust ?? trust, stateDirectory: stateDirectory, configure)
+        server = try TestPod("server", host: network.hosts[1], trust: trust, stateDirectory: stateDirectory, configure)
         outsider = network.hosts[2]
         try publish(expectingServerAs: "server")
         for (pod, own) in [(client, clientTrust ?? trust), (server, trust)] {
@@ -71,7 +74,10 @@ final class TestPod: Sendable {
     let records: Records
     private let trustDomain: TrustDomain
 
-    init(_ name: String, host: TestNetwork.Host, trust: TestTrust, stateDirectory: String) throws {
+    init(
+        _ name: String, host: TestNetwork.Host, trust: TestTrust, stateDirectory: String,
+        _ configure: (inout DataplaneConfiguration) -> Void
+    ) throws {
         self.name = name
         self.host = host
         trustDomain = trust.trustDomain
@@ -80,6 +86,7 @@ final class TestPod: Sendable {
         var configuration = DataplaneConfiguration(trustDomain: trust.trustDomain, node: "node-\(name)")
         configuration.holdTimeout = .seconds(2)
         configuration.handshakeTimeout = .seconds(2)
+        configure(&configuration)
         dataplane = try Dataplane(configuration: configuration) { records.append($0) }
         redirection = try PodRedirection(pod: name, namespace: host.namespace, stateDirectory: stateDirectory)
     }

@@ -52,7 +52,7 @@ final class ClientTunnel: TunnelConnection {
     // MARK: Streams
 
     var mayOpenStream: Bool {
-        guard !isDraining, end == nil, !goAwayReceived else { return false }
+        guard !isDraining, end == nil, !goAwayReceived, !isSilent else { return false }
         let budget = worker.configuration.streamsPerTunnelMax
         guard peer != nil else { return waiting.count < budget }
         return activeStreams < min(budget, peerMaxConcurrentStreams)
