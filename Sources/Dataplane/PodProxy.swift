@@ -11,6 +11,7 @@ final class PodProxy {
     private var listeners: [Listener] = []
     private var parts: [ObjectIdentifier: any PodConnection] = [:]
     private var drainReason: String?
+    var isDraining: Bool { drainReason != nil }
     private var retainedWhileDraining: PodProxy?
 
     init(worker: Worker, pod: Pod) {

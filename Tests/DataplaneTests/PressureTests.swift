@@ -107,6 +107,31 @@ struct PressureTests {
         try await mesh.end()
     }
 
+    @Test("a connection that was asked for on a dead tunnel is asked for once more on a fresh one")
+    func startedOver() async throws {
+        let mesh = try await TestMesh { configuration in
+            configuration.pingInterval = .milliseconds(100)
+            configuration.pingTimeout = .milliseconds(400)
+        }
+        let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
+        let target = SocketAddress(mesh.server.host.v4, port: 8080)
+        let first = try await TestProgram.connect(from: mesh.client.host, to: target)
+        try await first.send([1])
+        #expect(try await first.receive(1) == [1])
+        first.finish()
+        #expect(try await first.receive(1) == [])
+        // The tunnel of the first connection is pooled, and now dead; nobody knows yet.
+        _ = try mesh.server.host.shell("ip link set eth0 down")
+        let second = try await TestProgram.connect(from: mesh.client.host, to: target)
+        try await second.send([2])
+        try await Task.sleep(for: .milliseconds(900))
+        _ = try mesh.server.host.shell("ip link set eth0 up")
+        #expect(try await second.receive(1) == [2])
+        #expect(mesh.client.records.all.allSatisfy { $0.failure == nil })
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
     @Test("10 000 short connections leave neither descriptors nor connections behind")
     func churn() async throws {
         let mesh = try await TestMesh()

@@ -102,14 +102,10 @@ final class OutboundConnection: HeldConnection, PodConnection {
         record.authority = route.authority.description
         record.destinationWorkload = route.destination.name
         record.destinationService = route.service?.hostname
-        let stream = OutboundStream(pod: pod, descriptor: socket, record: record)
+        let key = TunnelPool.Key(endpoint: route.endpoint, expected: route.expected)
+        let stream = OutboundStream(pod: pod, descriptor: socket, record: record, key: key)
         pod.remove(self)
-        do {
-            let key = TunnelPool.Key(endpoint: route.endpoint, expected: route.expected)
-            stream.open(on: try pod.pool.tunnel(to: key, contexts: contexts))
-        } catch {
-            stream.abort(ConnectionFailure(.connect, "connection to \(route.endpoint) failed: \(error)"))
-        }
+        stream.start(contexts: contexts)
     }
 
     private func relayPlain(to target: SocketAddress) {

@@ -10,11 +10,20 @@ final class OutboundStream: TunnelledSocket {
         case refused(ConnectionFailure)
     }
 
+    private let key: TunnelPool.Key
     private var phase = Phase.requested
     private var responseTimer: TimerToken?
     private weak var opening: ClientTunnel?
+    /// It was asked for on a tunnel that had served others: what failed may be that tunnel, not the peer.
+    private var isOnPooledTunnel = false
+    private var hasStartedOver = false
 
-    func open(on tunnel: ClientTunnel) {
+    init(pod: PodProxy, descriptor: consuming OwnedDescriptor, record: ConnectionRecord, key: TunnelPool.Key) {
+        self.key = key
+        super.init(pod: pod, descriptor: descriptor, record: record)
+    }
+
+    func start(contexts: IdentityContexts) {
         do {
             try register()
         } catch {
@@ -24,9 +33,33 @@ final class OutboundStream: TunnelledSocket {
         responseTimer = worker.loop.schedule(after: limit) { [weak self] in
             self?.abort(ConnectionFailure(.timeout, "no answer to CONNECT within \(limit)"))
         }
-        if let peer = tunnel.peer { record.destinationIdentity = peer.id }
-        opening = tunnel
-        tunnel.open(self)
+        open(contexts)
+    }
+
+    private func open(_ contexts: IdentityContexts) {
+        do {
+            let tunnel = try pod.pool.tunnel(to: key, contexts: contexts)
+            if let peer = tunnel.peer { record.destinationIdentity = peer.id }
+            isOnPooledTunnel = tunnel.peer != nil
+            opening = tunnel
+            tunnel.open(self)
+        } catch {
+            abort(ConnectionFailure(.connect, "connection to \(key.endpoint) failed: \(error)"))
+        }
+    }
+
+    /// Once, and only before the answer: nothing was read from the application yet, so nothing can be lost or sent twice.
+    override func startsOver(_ failure: ConnectionFailure?) -> Bool {
+        guard case .requested = phase, isOnPooledTunnel, !hasStartedOver, failure?.kind != .drained, !pod.isDraining,
+            let contexts = worker.contexts(for: pod.pod.identity)
+        else { return false }
+        hasStartedOver = true
+        // Not from inside the tunnel that is just being taken apart.
+        worker.loop.endOfTurn { [weak self] in
+            guard let self, !isClosed else { return }
+            open(contexts)
+        }
+        return true
     }
 
     var request: ConnectRequest {

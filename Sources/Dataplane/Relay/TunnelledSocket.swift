@@ -24,6 +24,7 @@ class TunnelledSocket: AppSocket, PodConnection {
     }
 
     final func carried(by tunnel: TunnelConnection, stream: Int32) {
+        streamIsClosed = false
         self.tunnel = tunnel
         self.stream = stream
         tunnel.attach(self, id: stream)
@@ -87,6 +88,7 @@ class TunnelledSocket: AppSocket, PodConnection {
     final func streamClosed(code: UInt32) {
         streamIsClosed = true
         tunnel = nil
+        if code == HTTP2ErrorCode.refusedStream, startsOver(nil) { return }
         switch code {
         case HTTP2ErrorCode.noError:
             break
@@ -107,8 +109,11 @@ class TunnelledSocket: AppSocket, PodConnection {
     final func tunnelFailed(_ failure: ConnectionFailure) {
         streamIsClosed = true
         tunnel = nil
-        finish(failure, reset: true)
+        if !startsOver(failure) { finish(failure, reset: true) }
     }
+
+    /// Asked when the stream was lost without an answer, or its tunnel with it; `true` when it will be carried by another.
+    func startsOver(_ failure: ConnectionFailure?) -> Bool { false }
 
     final func cancelStream() {
         guard let tunnel, !streamIsClosed else { return }
