@@ -21,7 +21,7 @@ demo: build
 test: deps
 	swift build --build-tests
 	# In turn: many of them keep both cores, a network namespace or the demo to themselves.
-	swift test --skip-build --no-parallel
+	swift test --skip-build --no-parallel --disable-xctest
 
 fmt:
 	swift format format --in-place --parallel $(FORMATTED)
