@@ -26,8 +26,6 @@ public struct DataplaneConfiguration: Sendable {
     public var streamsPerTunnelMax = 100
     /// Accepted connections per loop; beyond it new ones are reset at once.
     public var connectionsMax = 16_384
-    /// What a deleted pod's connections are given to end by themselves.
-    public var podDrainTimeout: Duration = .seconds(5)
 
     public init(trustDomain: TrustDomain, node: String) {
         self.trustDomain = trustDomain

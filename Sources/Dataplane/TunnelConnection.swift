@@ -1,5 +1,4 @@
 import HBONE
-import IPAddressing
 import LinuxNetworking
 
 /// An HBONE connection on its TCP socket: reads feed the protocol, the protocol's output is written once a turn.
@@ -45,9 +44,6 @@ class TunnelConnection: HBONEConnection, PodConnection {
             self?.fail(ConnectionFailure(.timeout, "TLS and HTTP/2 were not set up within \(limit)"))
         }
     }
-
-    final var peerAddress: SocketAddress? { TCPSocket.peerAddress(socket.descriptor) }
-    final var localAddress: SocketAddress? { TCPSocket.localAddress(socket.descriptor) }
 
     // MARK: Socket events
 

@@ -1,3 +1,4 @@
+import Glibc
 import HBONE
 import LinuxNetworking
 import MeshState
@@ -19,7 +20,7 @@ final class Worker: @unchecked Sendable {
     private var held: [ObjectIdentifier: any HeldConnection] = [:]
     private var random = SystemRandomNumberGenerator()
     private(set) var connections = 0
-    private(set) var isDraining = false
+    private var isDraining = false
 
     init(configuration: DataplaneConfiguration, record: @escaping RecordSink) throws(Errno) {
         self.configuration = configuration
@@ -48,6 +49,7 @@ final class Worker: @unchecked Sendable {
     }
 
     func attach(_ pod: Pod) throws(Errno) {
+        guard !isDraining else { throw Errno(code: ESHUTDOWN, call: "attach a pod while draining") }
         // The same pod in a new network namespace: its old listeners are of no use to anybody.
         detach(uid: pod.name.uid, after: .zero)
         let proxy = PodProxy(worker: self, pod: pod)

@@ -12,7 +12,6 @@ class TunnelledSocket: AppSocket, PodConnection {
     private(set) var stream: Int32 = 0
     var record: ConnectionRecord
     private let opened: ContinuousClock.Instant
-    private var peerHasEnded = false
     private var streamIsClosed = false
     private var isFinished = false
 
@@ -60,10 +59,7 @@ class TunnelledSocket: AppSocket, PodConnection {
 
     final func deliver(_ data: UnsafeRawBufferPointer) { write(data) }
 
-    final func peerEnded() {
-        peerHasEnded = true
-        writeEnd()
-    }
+    final func peerEnded() { writeEnd() }
 
     override func took(_ count: Int) {
         guard let tunnel, !streamIsClosed else { return }
