@@ -24,10 +24,10 @@ test: deps
 	swift test --skip-build --no-parallel --disable-xctest
 
 fmt:
-	swift format format --in-place --parallel $(FORMATTED)
+	@swift format format --in-place --parallel $(FORMATTED)
 
 check-fmt:
-	swift format lint --strict --parallel $(FORMATTED)
+	@swift format lint --strict --parallel $(FORMATTED)
 
 # The compiler's warnings are errors already; this adds what it does not look at.
 lint:
