@@ -48,8 +48,8 @@ struct AbuseTests {
         ) { client in
             try client.withoutCertificate(times: 250)
         },
-        Abuse(testDescription: "another pod's address", count: 10_000, each: 50, kind: .denied, reason: "ip mismatch")
-        { client in
+        Abuse(testDescription: "another pod's address", count: 10_000, each: 50, kind: .denied, reason: "ip mismatch") {
+            client in
             client.request(authority: "10.9.9.9:80", times: 50)
         },
     ]
