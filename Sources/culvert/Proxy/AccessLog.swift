@@ -67,11 +67,10 @@ final class AccessLog: Sendable {
 extension ConnectionRecord {
     /// Keys are ztunnel's where it has the field.
     fileprivate var fields: Logger.Metadata {
-        let (milliseconds, _) = (duration / .milliseconds(1), 0)
         var fields: Logger.Metadata = [
             "direction": "\(direction.rawValue)", "security": "\(security.rawValue)",
             "bytes_sent": .stringConvertible(bytesSent), "bytes_recv": .stringConvertible(bytesReceived),
-            "duration_ms": .stringConvertible(Int(milliseconds)), "pod": "\(pod.namespace)/\(pod.name)",
+            "duration_ms": .stringConvertible(Int(duration / .milliseconds(1))), "pod": "\(pod.namespace)/\(pod.name)",
         ]
         func add(_ key: String, _ value: (some CustomStringConvertible)?) {
             if let value { fields[key] = "\(value)" }

@@ -29,9 +29,6 @@ extension Certificate {
     /// Lower-case hexadecimal, as authorities are named by; empty when there is none.
     fileprivate var authorityKeyIdentifier: String {
         let identifier = (try? extensions.authorityKeyIdentifier)??.keyIdentifier ?? []
-        return identifier.map { byte in
-            let digits = String(byte, radix: 16)
-            return digits.count == 1 ? "0" + digits : digits
-        }.joined()
+        return CertificateOutput.hexadecimal(identifier)
     }
 }
