@@ -14,6 +14,11 @@ let settingsNearFoundation: [SwiftSetting] = [
 
 let settings = settingsNearFoundation + [.enableUpcomingFeature("MemberImportVisibility")]
 
+/// What every byte of a connection passes: each object here belongs to one loop's thread, so that the run-time checks of exclusive
+/// access, which cost a call per property, find nothing that debug builds and the tests in them would not have found.
+let hotSettings =
+    settings + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 func product(_ name: String, _ package: String) -> Target.Dependency {
     .product(name: name, package: package)
 }
@@ -88,8 +93,8 @@ let package = Package(
             "MeshState", ["SPIFFE", "IPAddressing", product("HashTreeCollections", "swift-collections")]
         ),
         // Engines: what needs neither sockets nor the cluster, and what only touches the kernel.
-        module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"]),
-        module("LinuxNetworking", ["CLinux", "IPAddressing"], tests: ["NamespaceKit"]),
+        module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"], settings: hotSettings),
+        module("LinuxNetworking", ["CLinux", "IPAddressing"], tests: ["NamespaceKit"], settings: hotSettings),
         module("Redirection", ["LinuxNetworking", "IPAddressing"], tests: ["NamespaceKit"]),
         module(
             "Authority", ["SPIFFE", x509, asn1, crypto, product("GRDB", "GRDB.swift")], settings: settingsNearFoundation
@@ -109,7 +114,8 @@ let package = Package(
         ),
         module(
             "Dataplane", ["SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "IPAddressing"],
-            tests: ["NamespaceKit", "Redirection", x509, asn1, crypto]
+            tests: ["NamespaceKit", "Redirection", x509, asn1, crypto],
+            settings: hotSettings
         ),
         module(
             "NodeAgent",

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 // Not in the C library's headers; values are kernel ABI (linux/in.h, linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h).
 enum { original_destination = 80, bind_address_no_port = 24, v6_free_bind = 78 };
@@ -44,6 +45,23 @@ ssize_t clinux_receive(int fd, void *bytes, size_t count) {
 ssize_t clinux_send(int fd, const void *bytes, size_t count) {
     ssize_t result;
     do result = send(fd, bytes, count, MSG_NOSIGNAL);
+    while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : result;
+}
+
+ssize_t clinux_receive_pieces(int fd, void *vector, size_t count) {
+    struct iovec *pieces = vector;
+    ssize_t result;
+    do result = count == 1 ? recv(fd, pieces->iov_base, pieces->iov_len, 0) : readv(fd, pieces, (int)count);
+    while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : result;
+}
+
+ssize_t clinux_send_pieces(int fd, void *vector, size_t count) {
+    struct iovec *pieces = vector;
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
+    ssize_t result;
+    do result = count == 1 ? send(fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL) : sendmsg(fd, &message, MSG_NOSIGNAL);
     while (result < 0 && errno == EINTR);
     return result < 0 ? -errno : result;
 }

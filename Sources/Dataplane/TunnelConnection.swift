@@ -1,3 +1,4 @@
+import Glibc
 import HBONE
 import LinuxNetworking
 
@@ -10,6 +11,9 @@ class TunnelConnection: HBONEConnection, PodConnection {
     private let socket: TunnelSocket
     private(set) var streams: [Int32: TunnelledSocket] = [:]
     private var isWritable = true
+    private var sawPeerClose = false
+    /// There is more to read than was polite in one turn.
+    private var mustReadOn = false
     private var isClosed = false
     private var handshakeTimer: TimerToken?
     private var idleTimer: TimerToken?
@@ -53,6 +57,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
             guard connected(events) else { return }
         }
         if events.contains(.writable) { isWritable = true }
+        if !events.isDisjoint(with: [.peerClosed, .hangup, .error]) { sawPeerClose = true }
         if !events.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) { read() }
         markDirty()
     }
@@ -66,18 +71,23 @@ class TunnelConnection: HBONEConnection, PodConnection {
     final var pendingError: Errno? { TCPSocket.pendingError(socket.descriptor) }
 
     private func read() {
+        defer { inputDone() }
         for _ in 0..<TunnelConnection.readsMax {
             guard !isClosed, end == nil else { return }
-            switch TCPSocket.receive(socket.descriptor, into: worker.scratch) {
+            let room = inputRoom
+            switch TCPSocket.receive(socket.descriptor, into: room) {
             case .bytes(let count):
                 hasHeardPeer = true
-                receive(UnsafeRawBufferPointer(rebasing: worker.scratch[..<count]))
+                receive(count)
+                // The socket is empty: what comes now is another event, unless the end has come already.
+                if count < room.count, !sawPeerClose { return }
             case .wouldBlock: return
             case .end: return receiveEnd()
-            case .failed(let error): return fail(ConnectionFailure(.reset, "\(error)"))
+            case .failed(let code): return fail(ConnectionFailure(.reset, "\(Errno(code: code, call: "receive"))"))
             }
         }
-        worker.loop.endOfTurn { [weak self] in self?.ready(.readable) }
+        mustReadOn = true
+        markDirty()
     }
 
     // MARK: Output
@@ -90,6 +100,11 @@ class TunnelConnection: HBONEConnection, PodConnection {
 
     fileprivate final func flush() {
         guard !isClosed, !isConnecting else { return }
+        if mustReadOn {
+            mustReadOn = false
+            read()
+            guard !isClosed else { return }
+        }
         repeat {
             produce()
             drainOutput()
@@ -99,22 +114,34 @@ class TunnelConnection: HBONEConnection, PodConnection {
 
     private func drainOutput() {
         while isWritable, hasOutput {
-            switch withOutput({ TCPSocket.send(socket.descriptor, $0) }) {
-            case .bytes(let count): outputSent(count)
+            var offered = 0
+            let result = withOutput { pieces in
+                offered = pieces.reduce(0) { $0 &+ $1.iov_len }
+                return TCPSocket.send(socket.descriptor, pieces)
+            }
+            switch result {
+            case .bytes(let count):
+                outputSent(count)
+                if count < offered { isWritable = false }
             case .wouldBlock, .end: isWritable = false
-            case .failed(let error): return fail(ConnectionFailure(.reset, "\(error)"))
+            case .failed(let code): return fail(ConnectionFailure(.reset, "\(Errno(code: code, call: "send"))"))
             }
         }
     }
 
     // MARK: Streams
 
-    final func attach(_ stream: TunnelledSocket, id: Int32) {
+    /// Returns the stream, which must be open.
+    final func attach(_ socket: TunnelledSocket, id: Int32) -> HBONEStream? {
         stopIdling()
-        streams[id] = stream
+        streams[id] = socket
+        let stream = stream(id)
+        stream?.owner = socket
+        return stream
     }
 
     final func detach(id: Int32) {
+        stream(id)?.owner = nil
         streams[id] = nil
         idleIfUnused()
     }
@@ -140,16 +167,22 @@ class TunnelConnection: HBONEConnection, PodConnection {
         idleTimer = nil
     }
 
-    override func received(stream: Int32, _ data: UnsafeRawBufferPointer) {
-        streams[stream]?.deliver(data)
+    override func received(stream: HBONEStream, _ pieces: UnsafeMutableBufferPointer<iovec>, count: Int) {
+        socket(of: stream)?.deliver(pieces, count: count)
     }
 
     override func receivedEnd(stream: Int32) {
         streams[stream]?.peerEnded()
     }
 
-    override func readBody(stream: Int32, into buffer: UnsafeMutableRawBufferPointer) -> BodyRead {
-        streams[stream]?.readBody(into: buffer) ?? .failed
+    override func readBody(stream: HBONEStream, into pieces: UnsafeMutableBufferPointer<iovec>) -> BodyRead {
+        socket(of: stream)?.readBody(into: pieces) ?? .failed
+    }
+
+    /// Every stream's owner is one, or nobody any more.
+    private func socket(of stream: HBONEStream) -> TunnelledSocket? {
+        guard let owner = stream.owner else { return nil }
+        return unsafeDowncast(owner, to: TunnelledSocket.self)
     }
 
     override func closed(stream: Int32, code: UInt32) {

@@ -4,10 +4,10 @@ import Glibc
 ///
 /// A chunk may be put back on another thread than the one that took it.
 final class ChunkPool {
-    /// Of a chunk, in bytes.
-    static let chunkSize = 128 << 10
+    /// Of a chunk, in bytes: sixteen full TLS records and the links of a `CiphertextQueue`.
+    static let chunkSize = 16 * (RecordCipher.contentMax + RecordCipher.overhead) + 64
     /// Spare chunks kept by a thread; more are freed.
-    private static let spareMax = 64
+    private static let spareMax = 32
 
     private static let key: pthread_key_t = {
         var key = pthread_key_t()
@@ -29,6 +29,7 @@ final class ChunkPool {
         return pool
     }
 
+    /// The one put back last: most of it is in the cache still.
     static func take() -> UnsafeMutableRawPointer {
         ofThread._withUnsafeGuaranteedRef { $0.spare.popLast() } ?? .allocate(byteCount: chunkSize, alignment: 64)
     }

@@ -6,7 +6,7 @@ extension HBONEConnection {
         let id = frame.hd.stream_id
         fields.begin(stream: id)
         if role == .server, frame.headers.cat == NGHTTP2_HCAT_REQUEST, streams[id] == nil {
-            add(HBONEStream(id: id, isReported: false, isOpened: true))
+            add(newStream(id, isReported: false, isOpened: true))
         }
     }
 
@@ -21,6 +21,7 @@ extension HBONEConnection {
             }
         case NGHTTP2_HEADERS.rawValue: return didReceiveHeaders(frame)
         case NGHTTP2_PRIORITY.rawValue: return countIdle()
+        case NGHTTP2_SETTINGS.rawValue where !has(NGHTTP2_FLAG_ACK, frame): didReceiveSettings()
         case NGHTTP2_PING.rawValue: didReceivePing(frame)
         case NGHTTP2_GOAWAY.rawValue:
             goAwayReceived = true
@@ -36,7 +37,7 @@ extension HBONEConnection {
     }
 
     /// Frames that cost us work and bring nothing; bytes and new streams start the count again.
-    private func countIdle() -> Int32 {
+    func countIdle() -> Int32 {
         idleFrames += 1
         guard idleFrames > limits.idleFramesMax else { return 0 }
         failure = .http2("more than \(limits.idleFramesMax) frames without effect in a row")
@@ -81,9 +82,8 @@ extension HBONEConnection {
         guard status >= 200 else { return }
         stream.isResponded = true
         if status == 200 {
-            stream.bodyMayGo = true
             responded(stream: stream.id, status: status, reason: nil)
-            resumeBody(stream: stream.id)
+            bodyMayGo(stream)
         } else {
             responded(stream: stream.id, status: status, reason: fields.reason)
             reset(stream: stream.id, code: HTTP2ErrorCode.cancel)
@@ -96,18 +96,21 @@ extension HBONEConnection {
         if payload == Self.drainPing { submitFinalGoAway() } else { pongReceived() }
     }
 
-    func didReceiveData(_ id: Int32, _ data: UnsafeRawBufferPointer) {
-        idleFrames = 0
-        guard let stream = find(id), !stream.isMuted else {
-            nghttp2_session_consume(session, id, data.count)
-            return
-        }
-        guard role == .server || stream.isResponded else {
-            nghttp2_session_consume(session, id, data.count)
-            return reset(stream: id, code: HTTP2ErrorCode.protocolError)
-        }
-        stream.unconsumed &+= data.count
-        received(stream: id, data)
+    /// Of streams that are not live: what is on them is dropped.
+    func didReceiveData(_ id: Int32, _ count: Int) {
+        nghttp2_session_consume(session, id, count)
+        guard let stream = find(id), !stream.isMuted, role == .client, !stream.isResponded else { return }
+        reset(stream: id, code: HTTP2ErrorCode.protocolError)
+    }
+
+    /// nghttp2 has looked at the values; the windows of DATA are ours (RFC 9113 6.9.2).
+    private func didReceiveSettings() {
+        peerFrameMax = Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_FRAME_SIZE))
+        let window = Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE))
+        let change = window - peerStreamWindow
+        peerStreamWindow = window
+        guard change != 0 else { return }
+        for stream in streams.values { widen(stream, by: change) }
     }
 
     private func didReceiveEnd(_ id: Int32) {
@@ -120,9 +123,13 @@ extension HBONEConnection {
     func didClose(_ id: Int32, _ code: UInt32) {
         guard let stream = streams.removeValue(forKey: id) else { return }
         if latest === stream { latest = nil }
+        // What came before its end belongs to the subclass still.
+        deliver(ifFor: stream)
+        stream.isClosed = true
         giveBack(stream)
         guard stream.isReported else { return }
         activeStreams -= 1
         closed(stream: id, code: code)
+        stream.owner = nil
     }
 }

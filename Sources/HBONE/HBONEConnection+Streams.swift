@@ -13,9 +13,12 @@ extension HBONEConnection {
             nghttp2_submit_request(session, nil, fields, count, &provider, nil)
         }
         guard id > 0 else { return id < 0 ? id : -1 }
-        add(HBONEStream(id: id, isReported: true, isOpened: false))
+        add(newStream(id, isReported: true, isOpened: false))
         return id
     }
+
+    /// The stream, until it is closed.
+    public final func stream(_ id: Int32) -> HBONEStream? { find(id) }
 
     /// What the peer announced; 100 until its SETTINGS came, as nghttp2 and h2 assume.
     public final var peerMaxConcurrentStreams: Int {
@@ -29,7 +32,7 @@ extension HBONEConnection {
     public final func accept(stream id: Int32) {
         guard let stream = answerable(id) else { return }
         stream.isAnswered = true
-        stream.bodyMayGo = true
+        stream.isAccepted = true
         var provider = HTTP2Callbacks.dataProvider
         let submitted = HTTP2Fields.response(status: 200).withFields { fields, count in
             nghttp2_submit_response(session, id, fields, count, &provider)
@@ -60,27 +63,22 @@ extension HBONEConnection {
     }
 
     /// There is more for `readBody` to read.
-    public final func resumeBody(stream id: Int32) {
-        guard end == nil, let stream = find(id), stream.bodyMayGo, !stream.isMuted else { return }
-        if reading === stream {
-            stream.resumeAfterRead = true
-        } else if stream.isDeferred {
-            stream.isDeferred = false
-            nghttp2_session_resume_data(session, id)
-        }
+    public final func resumeBody(_ stream: HBONEStream) {
+        guard end == nil, stream.maySend else { return }
+        if reading === stream { resumedWhileReading = true } else { ready.append(stream) }
+    }
+
+    func bodyMayGo(_ stream: HBONEStream) {
+        stream.bodyMayGo = true
+        resumeBody(stream)
     }
 
     /// The application took so many of the bytes received: the peer may send as many more.
-    public final func consumed(stream id: Int32, _ bytes: Int) {
-        guard end == nil, bytes > 0, let stream = find(id) else { return }
+    public final func consumed(_ stream: HBONEStream, _ bytes: Int) {
+        guard end == nil, bytes > 0, !stream.isClosed else { return }
         let bytes = min(bytes, stream.unconsumed)
-        stream.unconsumed -= bytes
-        // No more will come on a stream that the peer ended; only the connection's window counts.
-        if stream.peerEnded {
-            nghttp2_session_consume_connection(session, bytes)
-        } else {
-            nghttp2_session_consume(session, id, bytes)
-        }
+        stream.unconsumed &-= bytes
+        returnWindow(stream, bytes)
     }
 
     /// RST_STREAM; the next hook of the stream is `closed`, from `produce`.
@@ -140,6 +138,12 @@ extension HBONEConnection {
         return stream
     }
 
+    func newStream(_ id: Int32, isReported: Bool, isOpened: Bool) -> HBONEStream {
+        HBONEStream(
+            id: id, isReported: isReported, isOpened: isOpened, receiveWindow: Int(limits.streamWindow),
+            sendWindow: peerStreamWindow)
+    }
+
     func add(_ stream: HBONEStream) {
         streams[stream.id] = stream
         if stream.isReported { activeStreams += 1 }
@@ -147,8 +151,7 @@ extension HBONEConnection {
 
     /// Bytes that nobody will consume any more must not be missing from the connection's window.
     func giveBack(_ stream: HBONEStream) {
-        guard stream.unconsumed > 0 else { return }
-        nghttp2_session_consume_connection(session, stream.unconsumed)
+        returnWindow(stream.unconsumed)
         stream.unconsumed = 0
     }
 }

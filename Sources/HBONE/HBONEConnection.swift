@@ -1,4 +1,5 @@
 import CNGHTTP2
+public import Glibc
 
 /// One TLS 1.3 connection with one HTTP/2 CONNECT session on it, without any I/O: bytes in; hooks and bytes out.
 ///
@@ -6,8 +7,9 @@ import CNGHTTP2
 /// after `ended`. A hook may call everything here but `receive`, `receiveEnd` and `produce` of the same connection.
 /// Confined to one thread, which is also where it is released.
 ///
-/// After `receive`, or whatever else you called: while `wantsProduce`, call `produce`; while `hasOutput`, write
-/// `withOutput` to the socket and say so with `outputSent`. Output is left to be written after `ended` too: it holds the
+/// Read from the socket into `inputRoom` and say so with `receive`; when the socket has no more, `inputDone`. After that, or
+/// whatever else you called: while `wantsProduce`, call `produce`; while `hasOutput`, write `withOutput` to the socket and
+/// say so with `outputSent`. Output is left to be written after `ended` too: it holds the
 /// alert, the GOAWAY or the close_notify that the peer should see.
 open class HBONEConnection {
     public final let role: HBONERole
@@ -44,15 +46,30 @@ open class HBONEConnection {
     var isDraining = false
     var receivedGoAwayCode: UInt32 = 0
 
+    // Bytes in.
+    private var input = InputBuffer()
+    var frames: FrameReader
+    var delivery = Delivery()
+    var receiveWindow: Int
+    /// Consumed on any stream, and not yet given back to the peer.
+    var unreturned = 0
+
+    // Bytes out.
+    var writer = RecordWriter()
+    var sendWindow = HBONEConnection.initialWindow
+    var peerStreamWindow = HBONEConnection.initialWindow
+    var peerFrameMax = 16384
+    var ready = ReadyStreams()
+    /// The stream whose body is being read.
+    var reading: HBONEStream?
+    var resumedWhileReading = false
+    /// Streams whose window is to be given back.
+    var windowUpdates = ContiguousArray<HBONEStream>()
     /// Requests that were reset before their HEADERS left; closed by the next `produce`.
     var cancelled: [(stream: Int32, code: UInt32)] = []
-    /// Streams resumed while their body was being read.
-    var resumes: [Int32] = []
-    var reading: HBONEStream?
-    /// Plaintext frames on their way into TLS records, while `produce` runs.
-    var staging: UnsafeMutableRawPointer?
-    var staged = 0
-    var pausedByBound = false
+
+    /// Until SETTINGS say otherwise (RFC 9113 6.9.2).
+    static let initialWindow = 65535
 
     public init(role: HBONERole, context: TLSContext, limits: HBONELimits = HBONELimits()) {
         precondition((role == .server) == (context.role == .server), "a TLS context of the other role")
@@ -60,6 +77,8 @@ open class HBONEConnection {
         self.limits = limits
         engine = TLSEngine(context: context)
         session = HTTP2Callbacks.makeSession(role: role, limits: limits)
+        frames = FrameReader(isServer: role == .server)
+        receiveWindow = Int(limits.connectionWindow)
         fields = HTTP2FieldBlock(
             bytesMax: role == .server ? limits.serverHeaderBytesMax : limits.clientHeaderBytesMax,
             fieldsMax: limits.headerFieldsMax)
@@ -70,16 +89,22 @@ open class HBONEConnection {
 
     // MARK: Bytes in
 
-    /// Takes all of the ciphertext; hooks fire. Ignored after the end.
-    public final func receive(_ ciphertext: UnsafeRawBufferPointer) {
-        guard end == nil, !ciphertext.isEmpty else { return }
+    /// Where ciphertext from the socket is to be put: at least a full record. Valid until `receive` or `inputDone`.
+    public final var inputRoom: UnsafeMutableRawBufferPointer { input.room }
+
+    /// Takes `count` bytes of ciphertext at the front of `inputRoom`; hooks fire. Ignored after the end.
+    public final func receive(_ count: Int) {
+        guard end == nil, count > 0 else { return }
         enter()
-        engine.provide(ciphertext)
+        engine.provide(input.filled(count))
         startedHandshake = true
         if peer != nil || handshake() { readRecords() }
-        engine.inputDone()
+        input.keep(engine.inputLeft())
         leave()
     }
+
+    /// The socket has no more for now: memory is given back, but for the beginning of a record.
+    public final func inputDone() { input.release() }
 
     /// The peer's TCP connection reached its end of file, or broke.
     public final func receiveEnd() {
@@ -107,33 +132,36 @@ open class HBONEConnection {
     }
 
     private func readRecords() {
-        let chunk = ChunkPool.take()
-        defer { ChunkPool.put(chunk) }
-        var hasMore = true
-        while hasMore, failure == nil, !closeRequested {
-            var filled = 0
-            var broken: ConnectionEnd?
-            // Several records at once: the subclass sees fewer, larger pieces.
-            records: while filled < Self.plaintextMax {
-                let room = UnsafeMutableRawBufferPointer(start: chunk + filled, count: ChunkPool.chunkSize - filled)
-                switch engine.read(into: room) {
-                case .bytes(let count):
-                    filled += count
-                    continue records
-                case .needsInput: break
-                case .closeNotify: peerSentCloseNotify = true
-                case .failed(let end): broken = end
+        // libssl decrypts to other memory, which must outlive what is gathered of it.
+        let chunk = engine.readsToScratch ? ChunkPool.take() : nil
+        defer { chunk.map(ChunkPool.put) }
+        var filled = 0
+        while failure == nil, !closeRequested {
+            var scratch = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+            if let chunk {
+                if ChunkPool.chunkSize - filled < RecordCipher.contentMax {
+                    deliver()
+                    filled = 0
                 }
-                hasMore = false
-                break
+                scratch = UnsafeMutableRawBufferPointer(start: chunk + filled, count: ChunkPool.chunkSize - filled)
             }
-            if filled > 0 { feed(UnsafeRawBufferPointer(start: chunk, count: filled)) }
-            failure = failure ?? broken
+            switch engine.read(scratch: scratch) {
+            case .plaintext(let content):
+                filled += content.count
+                readFrames(content)
+                continue
+            case .needsInput: break
+            case .closeNotify: peerSentCloseNotify = true
+            case .failed(let end): failure = failure ?? end
+            }
+            break
         }
+        deliver()
     }
 
-    /// Plaintext of the HTTP/2 connection, in any pieces.
+    /// Frames for nghttp2, in any pieces.
     final func feed(_ plaintext: UnsafeRawBufferPointer) {
+        guard failure == nil else { return }
         opening.note(plaintext)
         let taken = nghttp2_session_mem_recv(
             session, plaintext.baseAddress?.assumingMemoryBound(to: UInt8.self), plaintext.count)
@@ -155,12 +183,11 @@ open class HBONEConnection {
 
     // MARK: Bytes out
 
-    /// `produce` would make output: nghttp2 has something to write, and the pending output is below its bound.
+    /// `produce` would make output: there is something to write, and the pending output is below its bound.
     public final var wantsProduce: Bool {
         guard end == nil else { return false }
         guard peer != nil else { return role == .client && !startedHandshake }
-        return engine.output.count < limits.pendingOutputMax
-            && (nghttp2_session_want_write(session) != 0 || !cancelled.isEmpty)
+        return engine.output.count < limits.pendingOutputMax && wantsWrite
     }
 
     /// Makes output up to the bound, pulling bodies with `readBody`.
@@ -181,9 +208,16 @@ open class HBONEConnection {
     /// In bytes; at most the limit's `pendingOutputMax` and a few records more.
     public final var pendingOutput: Int { engine.output.count }
 
-    /// The contiguous front of the pending ciphertext; valid during the call, in which nothing of this connection may be
-    /// called.
-    public final func withOutput<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R { body(engine.output.front) }
+    /// The front of the pending ciphertext, for one vectored write; valid during the call, in which nothing of this
+    /// connection may be called.
+    public final func withOutput<R>(_ body: (UnsafeMutableBufferPointer<iovec>) -> R) -> R {
+        withUnsafeTemporaryAllocation(of: iovec.self, capacity: Self.outputSpansMax) { spans in
+            let used = engine.output.front(spans)
+            return body(UnsafeMutableBufferPointer(rebasing: spans[..<used]))
+        }
+    }
+
+    private static let outputSpansMax = 8
 
     /// So many bytes from the front were written to the socket.
     public final func outputSent(_ count: Int) { engine.output.removeFirst(count) }
@@ -232,11 +266,15 @@ open class HBONEConnection {
 
     /// GOAWAY was sent or received, and the last stream is gone.
     private var isSessionOver: Bool {
-        cancelled.isEmpty && nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0
+        cancelled.isEmpty && writer.isEmpty && nghttp2_session_want_read(session) == 0
+            && nghttp2_session_want_write(session) == 0
     }
 
     private func finish(_ end: ConnectionEnd) {
         self.end = end
+        delivery.removeAll()
+        ready.removeAll()
+        windowUpdates.removeAll()
         for stream in streams.keys.sorted() { didClose(stream, HTTP2ErrorCode.internalError) }
         ended(end)
     }
@@ -252,12 +290,13 @@ open class HBONEConnection {
     open func malformedRequest(stream: Int32, reason: String) {}
     /// Client: the final status; 200 opens the stream, any other closes it. `reason` is Culvert's own, if the peer is one.
     open func responded(stream: Int32, status: Int, reason: String?) {}
-    /// Give the bytes back with `consumed` when the application took them. Valid during the call.
-    open func received(stream: Int32, _ data: UnsafeRawBufferPointer) {}
+    /// `count` bytes, in pieces that are valid during the call. Give them back with `consumed` when the application took them.
+    open func received(stream: HBONEStream, _ pieces: UnsafeMutableBufferPointer<iovec>, count: Int) {}
     /// The peer will send no more on this stream.
     open func receivedEnd(stream: Int32) {}
-    /// Pulls the body: called by `produce` while flow control and the output bound allow.
-    open func readBody(stream: Int32, into: UnsafeMutableRawBufferPointer) -> BodyRead { .blocked }
+    /// Pulls the body: called by `produce` while flow control and the output bound allow. The pieces are to be filled in their
+    /// order, each before the next. After `bytes` it is asked again until it is `blocked`.
+    open func readBody(stream: HBONEStream, into pieces: UnsafeMutableBufferPointer<iovec>) -> BodyRead { .blocked }
     /// Exactly once for each stream that `connect` made or `requested` named, as its last hook. NO_ERROR: both sides
     /// ended. Bytes received but not consumed by now were given back: a later `consumed` is ignored.
     open func closed(stream: Int32, code: UInt32) {}

@@ -69,10 +69,8 @@ enum HTTP2Callbacks {
         nghttp2_session_callbacks_set_on_frame_recv_callback(table) { _, frame, user in
             connection(user)._withUnsafeGuaranteedRef { $0.didReceive(frame!.pointee) }
         }
-        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(table) { _, _, stream, bytes, count, user in
-            connection(user)._withUnsafeGuaranteedRef {
-                $0.didReceiveData(stream, UnsafeRawBufferPointer(start: bytes, count: count))
-            }
+        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(table) { _, _, stream, _, count, user in
+            connection(user)._withUnsafeGuaranteedRef { $0.didReceiveData(stream, count) }
             return 0
         }
         nghttp2_session_callbacks_set_on_stream_close_callback(table) { _, stream, code, user in
@@ -94,19 +92,13 @@ enum HTTP2Callbacks {
             }
             return 0
         }
-        nghttp2_session_callbacks_set_data_source_read_length_callback(table) { _, _, _, connection, stream, frame, _ in
-            min(Int(connection), Int(stream), Int(frame), HBONEConnection.dataPayloadMax)
-        }
-        nghttp2_session_callbacks_set_send_data_callback(table) { _, _, header, length, _, user in
-            connection(user)._withUnsafeGuaranteedRef { $0.stageData(header!, length) }
-        }
         return table
     }
 
     /// Of every stream's body.
     static var dataProvider: nghttp2_data_provider {
-        nghttp2_data_provider(source: nghttp2_data_source(fd: 0)) { _, stream, _, length, flags, _, user in
-            connection(user)._withUnsafeGuaranteedRef { $0.pullBody(stream, length, flags!) }
+        nghttp2_data_provider(source: nghttp2_data_source(fd: 0)) { _, stream, _, _, flags, _, user in
+            connection(user)._withUnsafeGuaranteedRef { $0.pullBody(stream, flags!) }
         }
     }
 }

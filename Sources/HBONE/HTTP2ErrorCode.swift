@@ -3,6 +3,7 @@ public enum HTTP2ErrorCode {
     public static let noError: UInt32 = 0x0
     public static let protocolError: UInt32 = 0x1
     public static let internalError: UInt32 = 0x2
+    public static let flowControlError: UInt32 = 0x3
     public static let refusedStream: UInt32 = 0x7
     public static let cancel: UInt32 = 0x8
     public static let connectError: UInt32 = 0xa

@@ -17,6 +17,7 @@ public final class TLSContext: Sendable {
     static let peerChainBytesMax = 64 << 10
 
     let role: Role
+    let records: TLSRecords
     let verify: @Sendable ([[UInt8]]) -> TLSPeerVerdict
     /// `SSL_CTX` counts its references atomically and is not changed after `init`.
     nonisolated(unsafe) let pointer: OpaquePointer
@@ -26,7 +27,7 @@ public final class TLSContext: Sendable {
     /// `verify` runs synchronously inside the handshake, on the thread of the connection, with the peer's chain (leaf
     /// first, DER, as the peer sent it), and decides alone: OpenSSL's own chain building is off.
     public init(
-        role: Role, certificateChainDER: [[UInt8]], privateKeyDER: [UInt8],
+        role: Role, certificateChainDER: [[UInt8]], privateKeyDER: [UInt8], records: TLSRecords = .own(vectorAES: true),
         verify: @escaping @Sendable ([[UInt8]]) -> TLSPeerVerdict
     ) throws(TLSError) {
         ERR_clear_error()
@@ -34,6 +35,7 @@ public final class TLSContext: Sendable {
             throw .library(OpenSSLErrorQueue.drainText())
         }
         self.role = role
+        self.records = records
         self.verify = verify
         pointer = made
         try configure()
@@ -55,6 +57,9 @@ public final class TLSContext: Sendable {
         SSL_CTX_set_num_tickets(pointer, 0)
         SSL_CTX_set_verify(pointer, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
         SSL_CTX_set_cert_verify_callback(pointer, { store, _ in TLSEngine.verifyPeer(store) }, nil)
+        if case .own = records {
+            SSL_CTX_set_keylog_callback(pointer) { ssl, line in TLSEngine.keyLogged(ssl, line) }
+        }
         switch role {
         case .client:
             let protocols: [UInt8] = [2] + "h2".utf8

@@ -3,8 +3,8 @@ import SPIFFE
 
 /// One TLS 1.3 connection without a socket: ciphertext in, plaintext out, and the other way round.
 ///
-/// All of it is libssl's now. Only this type knows that: a record layer of our own takes over behind these same methods
-/// once the handshake is done. Confined to the thread of its connection.
+/// libssl makes the handshake. After it records are protected here, in place, and libssl's part is dropped; or all of the
+/// connection is libssl's (`TLSRecords.libssl`). Only this type knows which. Confined to the thread of its connection.
 final class TLSEngine {
     enum Step {
         case needsInput
@@ -13,31 +13,41 @@ final class TLSEngine {
     }
 
     enum Read {
-        case bytes(Int)
+        /// Valid until the next read, or until the input is done.
+        case plaintext(UnsafeMutableRawBufferPointer)
         case needsInput
         case closeNotify
         case failed(ConnectionEnd)
     }
 
     /// Set by callbacks inside libssl; OpenSSL's own error says less.
-    private enum Flaw {
+    enum Flaw {
         case alpn
         case refused(String)
     }
 
-    private static let exIndex: Int32 = culvert_SSL_new_ex_index()
+    static let exIndex: Int32 = culvert_SSL_new_ex_index()
 
-    private let context: TLSContext
-    private let ssl: OpaquePointer
-    private var input = UnsafeRawBufferPointer(start: nil, count: 0)
+    let context: TLSContext
+    /// Until the handshake is done; for ever when the records are libssl's.
+    private var ssl: OpaquePointer?
+    private var input = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     private var opening = TLSOpening()
-    private var verified: SPIFFEID?
-    private var flaw: Flaw?
+    var verified: SPIFFEID?
+    var flaw: Flaw?
     private(set) var isEstablished = false
-    /// After a failure libssl must not be asked anything.
+    /// After a failure, or close_notify: nothing is sent or received any more.
     private var isDead = false
     /// What is to be written to the socket. Alerts go here too.
     var output = CiphertextQueue()
+
+    // The secrets, from the keylog callback until the handshake is done.
+    private var clientSecret: TrafficSecret?
+    private var serverSecret: TrafficSecret?
+    private var records: RecordLayer?
+    /// Plaintext on its way through libssl: what would be the queue's room if records were ours.
+    private var staging: UnsafeMutableRawPointer?
+    private var staged = 0
 
     init(context: TLSContext) {
         self.context = context
@@ -53,28 +63,34 @@ final class TLSEngine {
         if context.role == .server { SSL_set_accept_state(ssl) } else { SSL_set_connect_state(ssl) }
     }
 
-    deinit { SSL_free(ssl) }
+    deinit {
+        SSL_free(ssl)
+        if let staging { ChunkPool.put(staging) }
+    }
 
     // MARK: Ciphertext in
 
-    /// The bytes must stay valid until `inputDone`; in between, `handshake` and `read` take them.
-    func provide(_ ciphertext: UnsafeRawBufferPointer) {
-        if !isEstablished { opening.note(ciphertext) }
+    /// The bytes, which are decrypted in place, must stay valid until `inputLeft`; in between, `handshake` and `read` take them.
+    func provide(_ ciphertext: UnsafeMutableRawBufferPointer) {
+        if !isEstablished { opening.note(UnsafeRawBufferPointer(ciphertext)) }
         input = ciphertext
         ERR_clear_error()
     }
 
-    /// What was not taken by now is dropped: the connection is at its end.
-    func inputDone() { input = UnsafeRawBufferPointer(start: nil, count: 0) }
+    /// What was not taken: the beginning of a record.
+    func inputLeft() -> UnsafeMutableRawBufferPointer {
+        defer { input = UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        return input
+    }
 
     func handshake() -> Step {
-        guard !isDead else { return .needsInput }
+        guard !isDead, let ssl else { return .needsInput }
         let result = SSL_do_handshake(ssl)
         guard result == 1 else {
             let reason = SSL_get_error(ssl, result)
             return reason == SSL_ERROR_WANT_READ ? .needsInput : .failed(fail(reason))
         }
-        guard agreedOnHTTP2 else {
+        guard agreedOnHTTP2(ssl) else {
             isDead = true
             return .failed(.alpn)
         }
@@ -82,18 +98,64 @@ final class TLSEngine {
             isDead = true
             return .failed(.tls("the peer was not verified"))
         }
+        let peer = HBONEPeer(
+            id: verified, tlsVersion: String(cString: SSL_get_version(ssl)),
+            cipher: String(cString: SSL_CIPHER_get_name(SSL_get_current_cipher(ssl))), group: group(ssl))
+        if case .own(let vectorAES) = context.records {
+            guard takeOver(ssl, vectorAES: vectorAES) else {
+                isDead = true
+                return .failed(.tls("OpenSSL did not tell the traffic secrets"))
+            }
+        }
         isEstablished = true
-        return .established(
-            HBONEPeer(
-                id: verified, tlsVersion: String(cString: SSL_get_version(ssl)),
-                cipher: String(cString: SSL_CIPHER_get_name(SSL_get_current_cipher(ssl))), group: group))
+        return .established(peer)
     }
 
-    func read(into buffer: UnsafeMutableRawBufferPointer) -> Read {
+    /// The records are ours from here on: libssl has sent and received its last.
+    private func takeOver(_ ssl: OpaquePointer, vectorAES: Bool) -> Bool {
+        guard let suite = TLSCipherSuite(rawValue: culvert_SSL_suite(ssl)), let client = clientSecret.take(),
+            let server = serverSecret.take()
+        else { return false }
+        records =
+            context.role == .client
+            ? RecordLayer(isClient: true, suite, sending: client, receiving: server, vectorAES: vectorAES)
+            : RecordLayer(isClient: false, suite, sending: server, receiving: client, vectorAES: vectorAES)
+        SSL_free(ssl)
+        self.ssl = nil
+        return true
+    }
+
+    /// From libssl's keylog callback.
+    func learn(_ secret: UnsafeRawBufferPointer, ofClient: Bool) {
+        if ofClient { clientSecret = TrafficSecret(secret) } else { serverSecret = TrafficSecret(secret) }
+    }
+
+    /// The content of the next record. `scratch` is where libssl decrypts to; it holds at least one record.
+    func read(scratch: UnsafeMutableRawBufferPointer) -> Read {
         guard !isDead else { return .needsInput }
+        guard records != nil else { return readLibssl(scratch) }
+        switch records!.next(&input) {
+        case .content(let content): return .plaintext(content)
+        case .needsInput: return .needsInput
+        case .closeNotify: return .closeNotify
+        case .alert(let alert):
+            isDead = true
+            if alert == TLSAlert.noApplicationProtocol { return .failed(.alpn) }
+            return .failed(.tls("the peer sent the alert \(TLSAlert.name(alert))"))
+        case .broken(let alert, let reason):
+            records!.sendAlert(alert, to: &output)
+            isDead = true
+            return .failed(.tls(reason))
+        }
+    }
+
+    /// libssl copies; with our own records nothing is read to `scratch`.
+    var readsToScratch: Bool { records == nil }
+
+    private func readLibssl(_ scratch: UnsafeMutableRawBufferPointer) -> Read {
         var count = 0
-        let result = SSL_read_ex(ssl, buffer.baseAddress, buffer.count, &count)
-        if result == 1 { return .bytes(count) }
+        let result = SSL_read_ex(ssl, scratch.baseAddress, scratch.count, &count)
+        if result == 1 { return .plaintext(UnsafeMutableRawBufferPointer(rebasing: scratch[..<count])) }
         switch SSL_get_error(ssl, result) {
         case SSL_ERROR_WANT_READ: return .needsInput
         case SSL_ERROR_ZERO_RETURN: return .closeNotify
@@ -103,19 +165,48 @@ final class TLSEngine {
 
     // MARK: Plaintext in
 
-    /// Seals all of it into `output`; an end if TLS is broken.
-    func send(_ plaintext: UnsafeRawBufferPointer) -> ConnectionEnd? {
-        guard !isDead, !plaintext.isEmpty else { return nil }
-        var count = 0
+    /// Why sending failed; set by `seal`.
+    private(set) var sendFailure: ConnectionEnd?
+
+    /// To be called before records are opened, when none is.
+    func beginWriting() {
         ERR_clear_error()
-        let result = SSL_write_ex(ssl, plaintext.baseAddress, plaintext.count, &count)
-        return result == 1 ? nil : fail(SSL_get_error(ssl, result))
+        if !isDead, records != nil { records!.updateKeysIfDue(&output) }
+    }
+
+    /// Room for a record: for its header, its content and what `RecordCipher` adds; sealed by the next call of `seal`.
+    /// Rooms follow each other in memory as long as they fit in one chunk.
+    func roomForRecord(atLeast least: Int) -> UnsafeMutableRawBufferPointer {
+        guard records == nil else { return output.roomAtEnd(atLeast: least) }
+        let chunk = staging ?? ChunkPool.take()
+        staging = chunk
+        if ChunkPool.chunkSize - staged < least { staged = 0 }
+        return UnsafeMutableRawBufferPointer(start: chunk + staged, count: ChunkPool.chunkSize - staged)
+    }
+
+    func seal(_ record: UnsafeMutableRawPointer, count: Int) {
+        guard !isDead else { return }
+        guard records == nil else { return output.advance(records!.seal(record, count: count)) }
+        var written = 0
+        staged += count + RecordCipher.overhead
+        let result = SSL_write_ex(ssl, record + RecordCipher.headerCount, count, &written)
+        if result != 1 { sendFailure = fail(SSL_get_error(ssl, result)) }
+    }
+
+    /// No record is open; memory that was only asked for is given back.
+    func endWriting() {
+        output.trim()
+        guard let staging else { return }
+        ChunkPool.put(staging)
+        self.staging = nil
+        staged = 0
     }
 
     /// Nothing can be sent after it.
     func sendCloseNotify() {
         guard isEstablished, !isDead else { return }
         isDead = true
+        if records != nil { return records!.sendCloseNotify(to: &output) }
         ERR_clear_error()
         SSL_shutdown(ssl)
         ERR_clear_error()
@@ -123,7 +214,7 @@ final class TLSEngine {
 
     // MARK: What was agreed
 
-    private var agreedOnHTTP2: Bool {
+    private func agreedOnHTTP2(_ ssl: OpaquePointer) -> Bool {
         var name: UnsafePointer<UInt8>?
         var length: UInt32 = 0
         SSL_get0_alpn_selected(ssl, &name, &length)
@@ -131,7 +222,7 @@ final class TLSEngine {
     }
 
     /// By the names of RFC 8446 and of SSL_CTX_set1_groups_list, whichever OpenSSL gives.
-    private var group: String? {
+    private func group(_ ssl: OpaquePointer) -> String? {
         guard let name = culvert_SSL_group_name(ssl).map({ String(cString: $0) }) else { return nil }
         switch name {
         case "x25519": return "X25519"
@@ -175,119 +266,14 @@ final class TLSEngine {
         default: entry.text
         }
     }
-}
 
-// MARK: - Called by libssl
+    // MARK: For libssl
 
-extension TLSEngine {
-    private static func of(_ ssl: OpaquePointer?) -> Unmanaged<TLSEngine>? {
-        SSL_get_ex_data(ssl, exIndex).map { .fromOpaque($0) }
-    }
-
-    /// 1 accepts. The error set on refusal chooses the alert: CERT_REJECTED gives `bad_certificate`.
-    static func verifyPeer(_ store: OpaquePointer?) -> Int32 {
-        guard let engine = of(culvert_X509_STORE_CTX_ssl(store)) else { return 0 }
-        return engine._withUnsafeGuaranteedRef { engine in
-            switch engine.verdict(on: store) {
-            case .accept(let id):
-                engine.verified = id
-                X509_STORE_CTX_set_error(store, X509_V_OK)
-                return 1
-            case .refuse(let reason):
-                engine.flaw = .refused(reason)
-                X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED)
-                return 0
-            }
-        }
-    }
-
-    private func verdict(on store: OpaquePointer?) -> TLSPeerVerdict {
-        let count = Int(culvert_chain_count(store))
-        guard 1...TLSContext.peerCertificatesMax ~= count else {
-            return .refuse("\(count) certificates, at most \(TLSContext.peerCertificatesMax) are read")
-        }
-        var chain: [[UInt8]] = []
-        chain.reserveCapacity(count)
-        for index in 0..<count {
-            let certificate = culvert_chain_at(store, Int32(index))
-            let length = Int(i2d_X509(certificate, nil))
-            guard length > 0, length <= TLSContext.peerChainBytesMax else { return .refuse("unreadable certificate") }
-            chain.append(
-                [UInt8](unsafeUninitializedCapacity: length) { buffer, written in
-                    var next = buffer.baseAddress
-                    written = Int(i2d_X509(certificate, &next))
-                })
-        }
-        return context.verify(chain)
-    }
-
-    /// Without the extension libssl would not ask `selectProtocol` at all. A client of an older TLS is left to libssl,
-    /// whose alert is the better one.
-    static func checkClientHello(_ ssl: OpaquePointer?, _ alert: UnsafeMutablePointer<Int32>?) -> Int32 {
-        var bytes: UnsafePointer<UInt8>?
-        var length = 0
-        let isTLS13 = SSL_client_hello_get0_ext(ssl, UInt32(TLSEXT_TYPE_supported_versions), &bytes, &length) == 1
-        let type = UInt32(TLSEXT_TYPE_application_layer_protocol_negotiation)
-        if !isTLS13 || SSL_client_hello_get0_ext(ssl, type, &bytes, &length) == 1 { return SSL_CLIENT_HELLO_SUCCESS }
-        of(ssl)?._withUnsafeGuaranteedRef { $0.flaw = .alpn }
-        alert?.pointee = TLSAlert.noApplicationProtocol
-        return SSL_CLIENT_HELLO_ERROR
-    }
-
-    /// `offered` is a list of names, each behind one byte of length; libssl has checked that it is well formed.
-    static func selectProtocol(
-        _ ssl: OpaquePointer?, _ offered: UnsafePointer<UInt8>?, _ length: Int,
-        _ chosen: UnsafeMutablePointer<UnsafePointer<UInt8>?>?, _ chosenLength: UnsafeMutablePointer<UInt8>?
-    ) -> Int32 {
-        var rest = UnsafeBufferPointer(start: offered, count: length)[...]
-        while let count = rest.first.map(Int.init), rest.count > count {
-            let name = UnsafeBufferPointer(rebasing: rest.dropFirst().prefix(count))
-            if name.elementsEqual("h2".utf8) {
-                chosen?.pointee = name.baseAddress
-                chosenLength?.pointee = 2
-                return SSL_TLSEXT_ERR_OK
-            }
-            rest = rest.dropFirst(1 + count)
-        }
-        of(ssl)?._withUnsafeGuaranteedRef { $0.flaw = .alpn }
-        return SSL_TLSEXT_ERR_ALERT_FATAL
-    }
-
-    /// Reads from `input`, writes to `output`; a write never blocks.
-    nonisolated(unsafe) private static let bioMethod: OpaquePointer = {
-        guard let method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "culvert") else {
-            preconditionFailure("OpenSSL is out of memory")
-        }
-        BIO_meth_set_write_ex(method) { bio, bytes, count, written in
-            guard let engine = BIO_get_data(bio), let bytes else { return 0 }
-            Unmanaged<TLSEngine>.fromOpaque(engine)._withUnsafeGuaranteedRef {
-                $0.output.append(bytes, count: count)
-            }
-            written?.pointee = count
-            return 1
-        }
-        BIO_meth_set_read_ex(method) { bio, bytes, count, taken in
-            guard let engine = BIO_get_data(bio), let bytes else { return 0 }
-            let part = Unmanaged<TLSEngine>.fromOpaque(engine)._withUnsafeGuaranteedRef {
-                $0.takeInput(bytes, count)
-            }
-            guard part > 0 else {
-                culvert_BIO_retry_read(bio)
-                return 0
-            }
-            culvert_BIO_clear_retry(bio)
-            taken?.pointee = part
-            return 1
-        }
-        BIO_meth_set_ctrl(method) { _, command, _, _ in command == BIO_CTRL_FLUSH ? 1 : 0 }
-        return method
-    }()
-
-    private func takeInput(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
+    func takeInput(_ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
         let part = min(count, input.count)
         guard part > 0, let from = input.baseAddress else { return 0 }
         bytes.copyMemory(from: from, byteCount: part)
-        input = UnsafeRawBufferPointer(rebasing: input[part...])
+        input = UnsafeMutableRawBufferPointer(rebasing: input[part...])
         return part
     }
 }

@@ -1,5 +1,5 @@
 import CLinux
-import Glibc
+public import Glibc
 public import IPAddressing
 
 /// What becomes of one attempt to read or write.
@@ -10,7 +10,8 @@ public enum TransferResult: Equatable, Sendable {
     case wouldBlock
     /// Reading only: the peer has finished.
     case end
-    case failed(Errno)
+    /// With this errno, positive.
+    case failed(Int32)
 }
 
 extension TCPSocket {
@@ -64,16 +65,27 @@ extension TCPSocket {
 
     public static func receive(_ descriptor: Int32, into buffer: UnsafeMutableRawBufferPointer) -> TransferResult {
         let count = clinux_receive(descriptor, buffer.baseAddress, buffer.count)
-        return count == 0 ? .end : result(count, "receive")
+        return count == 0 ? .end : result(count)
+    }
+
+    /// One vectored read into pieces that hold at least a byte.
+    public static func receive(_ descriptor: Int32, into pieces: UnsafeMutableBufferPointer<iovec>) -> TransferResult {
+        let count = clinux_receive_pieces(descriptor, pieces.baseAddress, pieces.count)
+        return count == 0 ? .end : result(count)
     }
 
     /// Never raises SIGPIPE.
     public static func send(_ descriptor: Int32, _ buffer: UnsafeRawBufferPointer) -> TransferResult {
-        result(clinux_send(descriptor, buffer.baseAddress, buffer.count), "send")
+        result(clinux_send(descriptor, buffer.baseAddress, buffer.count))
     }
 
-    private static func result(_ count: Int, _ call: String) -> TransferResult {
+    /// One vectored write, which may end in the middle of a piece. Never raises SIGPIPE.
+    public static func send(_ descriptor: Int32, _ pieces: UnsafeMutableBufferPointer<iovec>) -> TransferResult {
+        result(clinux_send_pieces(descriptor, pieces.baseAddress, pieces.count))
+    }
+
+    private static func result(_ count: Int) -> TransferResult {
         if count >= 0 { return .bytes(count) }
-        return -count == Int(EAGAIN) ? .wouldBlock : .failed(Errno(code: Int32(-count), call: call))
+        return -count == Int(EAGAIN) ? .wouldBlock : .failed(Int32(-count))
     }
 }

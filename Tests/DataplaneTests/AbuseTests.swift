@@ -190,7 +190,10 @@ private final class AbuseConnection: HBONEConnection {
         write(to: socket)
         while end == nil {
             let bytes = socket.receive(65536)
-            if bytes.isEmpty { receiveEnd() } else { bytes.withUnsafeBytes { receive($0) } }
+            if bytes.isEmpty { receiveEnd() }
+            inputRoom.copyBytes(from: bytes)
+            receive(bytes.count)
+            inputDone()
             write(to: socket)
         }
     }
@@ -199,7 +202,9 @@ private final class AbuseConnection: HBONEConnection {
         repeat {
             produce()
             while hasOutput {
-                let output = withOutput { Array($0) }
+                let output = withOutput { pieces in
+                    pieces.flatMap { UnsafeRawBufferPointer(start: $0.iov_base, count: $0.iov_len) }
+                }
                 guard socket.send(output) else { return receiveEnd() }
                 outputSent(output.count)
             }

@@ -118,7 +118,7 @@ final class BlockingSocket: Sendable {
             case .bytes(let count): return Array(buffer[..<count])
             case .end: return []
             case .wouldBlock: continue
-            case .failed(let error): throw error
+            case .failed(let code): throw Errno(code: code, call: "receive")
             }
         }
         throw Errno(code: ETIMEDOUT, call: "receive")

@@ -183,7 +183,7 @@ import Testing
         pair.client.close()
         let said = pair.client.events
         #expect(pair.client.connect(ConnectRequest(authority: "10.0.0.1:1")) < 0)
-        pair.client.resumeBody(stream: stream)
+        pair.client.resume(stream)
         pair.client.consumed(stream: stream, 10)
         pair.client.reset(stream: stream, code: 8)
         pair.client.ping()

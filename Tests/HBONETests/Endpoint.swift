@@ -1,3 +1,4 @@
+import Glibc
 import HBONE
 import SPIFFE
 
@@ -55,8 +56,12 @@ final class Endpoint: HBONEConnection {
         bodies[stream, default: Body()].bytes += bytes
         if ends { bodies[stream, default: Body()].ends = true }
         if fails { bodies[stream, default: Body()].fails = true }
-        resumeBody(stream: stream)
+        resume(stream)
     }
+
+    func resume(_ id: Int32) { if let stream = stream(id) { resumeBody(stream) } }
+
+    func consumed(stream id: Int32, _ count: Int) { if let stream = stream(id) { consumed(stream, count) } }
 
     func send(_ stream: Int32, _ text: String, ends: Bool = false) { send(stream, Array(text.utf8), ends: ends) }
 
@@ -77,17 +82,34 @@ final class Endpoint: HBONEConnection {
 
     override func responded(stream: Int32, status: Int, reason: String?) { note(.responded(stream, status, reason)) }
 
-    override func received(stream: Int32, _ data: UnsafeRawBufferPointer) {
+    override func received(stream: HBONEStream, _ pieces: UnsafeMutableBufferPointer<iovec>, count: Int) {
         precondition(!isOver, "bytes after the end")
-        receivedCount += data.count
-        if keepsBytes { received[stream, default: []] += data }
-        onBytes?(stream, data)
-        if consumesAtOnce { consumed(stream: stream, data.count) }
+        receivedCount += count
+        for piece in pieces {
+            let data = UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len)
+            if keepsBytes { received[stream.id, default: []] += data }
+            onBytes?(stream.id, data)
+        }
+        if consumesAtOnce { consumed(stream, count) }
     }
 
     override func receivedEnd(stream: Int32) { note(.receivedEnd(stream)) }
 
-    override func readBody(stream: Int32, into buffer: UnsafeMutableRawBufferPointer) -> BodyRead {
+    override func readBody(stream: HBONEStream, into pieces: UnsafeMutableBufferPointer<iovec>) -> BodyRead {
+        var total = 0
+        for piece in pieces {
+            let buffer = UnsafeMutableRawBufferPointer(start: piece.iov_base, count: piece.iov_len)
+            switch readBody(stream.id, into: buffer) {
+            case .bytes(let count):
+                total += count
+                guard count == buffer.count else { return .bytes(total) }
+            case let other: return total > 0 ? .bytes(total) : other
+            }
+        }
+        return .bytes(total)
+    }
+
+    private func readBody(_ stream: Int32, into buffer: UnsafeMutableRawBufferPointer) -> BodyRead {
         if let bodySource { return bodySource(stream, buffer) }
         guard let body = bodies[stream] else { return .blocked }
         let left = body.bytes.count - body.offset
@@ -112,9 +134,11 @@ final class Endpoint: HBONEConnection {
     func drain() -> [UInt8] {
         var bytes: [UInt8] = []
         while hasOutput {
-            let count = withOutput {
-                bytes += $0
-                return $0.count
+            let count = withOutput { pieces in
+                pieces.reduce(0) {
+                    bytes += UnsafeRawBufferPointer(start: $1.iov_base, count: $1.iov_len)
+                    return $0 + $1.iov_len
+                }
             }
             outputSent(count)
         }
@@ -131,5 +155,15 @@ final class Endpoint: HBONEConnection {
         return bytes
     }
 
-    func receive(_ bytes: some Collection<UInt8>) { Array(bytes).withUnsafeBytes { receive($0) } }
+    func receive(_ bytes: some Collection<UInt8>) {
+        var rest = Array(bytes)[...]
+        while !rest.isEmpty {
+            let room = inputRoom
+            let part = rest.prefix(room.count)
+            room.copyBytes(from: part)
+            rest = rest.dropFirst(part.count)
+            receive(part.count)
+            inputDone()
+        }
+    }
 }

@@ -2,5 +2,7 @@
 
 extension HBONEConnection {
     /// No stream is remembered, nothing is pending.
-    var isBare: Bool { streams.isEmpty && latest == nil && cancelled.isEmpty && !hasOutput && staging == nil }
+    var isBare: Bool {
+        streams.isEmpty && latest == nil && cancelled.isEmpty && !hasOutput && ready.isEmpty && writer.isEmpty
+    }
 }

@@ -104,7 +104,7 @@ import Testing
         case 2: server.consumed(stream: stream, 5)
         case 3: server.accept(stream: stream)
         case 4: server.ping()
-        default: server.resumeBody(stream: stream)
+        default: server.resume(stream)
         }
     }
 }

@@ -30,7 +30,9 @@ public enum TestConnection {
 
     public static func send(_ text: String, over socket: borrowing OwnedDescriptor) throws {
         let bytes = Array(text.utf8)
-        if case .failed(let error) = bytes.withUnsafeBytes({ TCPSocket.send(socket.raw, $0) }) { throw error }
+        if case .failed(let code) = bytes.withUnsafeBytes({ TCPSocket.send(socket.raw, $0) }) {
+            throw Errno(code: code, call: "send")
+        }
     }
 
     /// What arrives first; "" at the end, `nil` when nothing comes.
@@ -43,7 +45,7 @@ public enum TestConnection {
         case .bytes(let count): return String(decoding: buffer[..<count], as: UTF8.self)
         case .end: return ""
         case .wouldBlock: return nil
-        case .failed(let error): throw error
+        case .failed(let code): throw Errno(code: code, call: "receive")
         }
     }
 

@@ -50,6 +50,9 @@ int clinux_listen(int fd, int backlog);
 int clinux_shutdown_write(int fd);
 ssize_t clinux_receive(int fd, void *bytes, size_t count);
 ssize_t clinux_send(int fd, const void *bytes, size_t count);
+// Vectored, in the order of the `struct iovec`s, which the Glibc module is to own.
+ssize_t clinux_receive_pieces(int fd, void *pieces, size_t count);
+ssize_t clinux_send_pieces(int fd, void *pieces, size_t count);
 
 // SO_LINGER of zero seconds: close() sends RST and leaves nothing behind.
 int clinux_abort_on_close(int fd);

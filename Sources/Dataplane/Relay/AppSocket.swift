@@ -1,3 +1,4 @@
+import Glibc
 import LinuxNetworking
 
 /// A TCP socket towards an application, a plaintext peer or a plaintext client, with what it would not take yet.
@@ -12,6 +13,8 @@ class AppSocket: Pollable {
     /// Edge-triggered: true until a read said EAGAIN.
     private(set) var mayRead = true
     private var mayWrite = true
+    /// There is an end or an error behind what can be read.
+    private var sawPeerClose = false
     private(set) var hasReadEnd = false
     private var shouldShutDown = false
     private(set) var hasShutDown = false
@@ -32,6 +35,7 @@ class AppSocket: Pollable {
 
     override func ready(_ events: IOEvents) {
         guard !isClosed else { return }
+        if !events.isDisjoint(with: [.peerClosed, .hangup, .error]) { sawPeerClose = true }
         if !events.isDisjoint(with: [.readable, .peerClosed, .hangup, .error]) {
             mayRead = true
             becameReadable()
@@ -57,9 +61,22 @@ class AppSocket: Pollable {
     final func read(into buffer: UnsafeMutableRawBufferPointer) -> TransferResult {
         guard !hasReadEnd else { return .end }
         guard mayRead else { return .wouldBlock }
-        let result = TCPSocket.receive(descriptor, into: buffer)
+        return note(TCPSocket.receive(descriptor, into: buffer), room: buffer.count)
+    }
+
+    /// One vectored read.
+    final func read(into pieces: UnsafeMutableBufferPointer<iovec>) -> TransferResult {
+        guard !hasReadEnd else { return .end }
+        guard mayRead else { return .wouldBlock }
+        return note(TCPSocket.receive(descriptor, into: pieces), room: pieces.reduce(0) { $0 &+ $1.iov_len })
+    }
+
+    private func note(_ result: TransferResult, room: Int) -> TransferResult {
         switch result {
-        case .bytes(let count): bytesRead += UInt64(count)
+        case .bytes(let count):
+            bytesRead &+= UInt64(count)
+            // The socket is empty: what comes now is another event.
+            if count < room, !sawPeerClose { mayRead = false }
         case .wouldBlock: mayRead = false
         case .end: hasReadEnd = true
         case .failed: break
@@ -69,11 +86,32 @@ class AppSocket: Pollable {
 
     /// Writes at once what the socket takes, and keeps the rest until it can be written.
     final func write(_ bytes: UnsafeRawBufferPointer) {
+        guard let base = bytes.baseAddress, !bytes.isEmpty else { return }
+        withUnsafeTemporaryAllocation(of: iovec.self, capacity: 1) { pieces in
+            pieces[0] = iovec(iov_base: UnsafeMutableRawPointer(mutating: base), iov_len: bytes.count)
+            write(pieces, count: bytes.count)
+        }
+    }
+
+    /// The same for `count` bytes in pieces.
+    final func write(_ pieces: UnsafeMutableBufferPointer<iovec>, count: Int) {
         guard !isClosed else { return }
-        guard pending.isEmpty else { return pending.append(bytes) }
-        guard let sent = send(bytes) else { return }
-        if sent < bytes.count { pending.append(UnsafeRawBufferPointer(rebasing: bytes[sent...])) }
+        var sent = 0
+        if pending.isEmpty {
+            guard let taken = sendOnce(pieces) else { return }
+            sent = taken
+        }
+        if sent < count { keep(pieces, from: sent) }
         if sent > 0 { took(sent) }
+    }
+
+    private func keep(_ pieces: UnsafeMutableBufferPointer<iovec>, from sent: Int) {
+        var skip = sent
+        for piece in pieces {
+            let bytes = UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len)
+            if skip < bytes.count { pending.append(UnsafeRawBufferPointer(rebasing: bytes[skip...])) }
+            skip = max(0, skip &- bytes.count)
+        }
     }
 
     /// No more will be written: FIN after what is pending.
@@ -99,6 +137,22 @@ class AppSocket: Pollable {
         wroteAll()
     }
 
+    /// `nil` when the socket broke.
+    private func sendOnce(_ pieces: UnsafeMutableBufferPointer<iovec>) -> Int? {
+        guard mayWrite else { return 0 }
+        switch TCPSocket.send(descriptor, pieces) {
+        case .bytes(let count):
+            bytesWritten &+= UInt64(count)
+            return count
+        case .wouldBlock, .end:
+            mayWrite = false
+            return 0
+        case .failed(let code):
+            broke(Errno(code: code, call: "send"))
+            return nil
+        }
+    }
+
     /// `nil` when the socket broke; fewer bytes than given when it is full.
     private func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
         var sent = 0
@@ -108,8 +162,8 @@ class AppSocket: Pollable {
                 sent += count
             case .wouldBlock, .end:
                 mayWrite = false
-            case .failed(let error):
-                broke(error)
+            case .failed(let code):
+                broke(Errno(code: code, call: "send"))
                 return nil
             }
         }

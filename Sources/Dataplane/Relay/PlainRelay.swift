@@ -87,8 +87,8 @@ final class PlainRelay: PodConnection {
             case .end:
                 target.writeEnd()
                 return finishIfDone()
-            case .failed(let error):
-                return broke(error)
+            case .failed(let code):
+                return broke(Errno(code: code, call: "receive"))
             }
             guard !isFinished else { return }
         }

@@ -1,3 +1,4 @@
+import Glibc
 import HBONE
 import LinuxNetworking
 
@@ -10,6 +11,7 @@ class TunnelledSocket: AppSocket, PodConnection {
     /// Until the stream is closed.
     private(set) var tunnel: TunnelConnection?
     private(set) var stream: Int32 = 0
+    private var carrier: HBONEStream?
     var record: ConnectionRecord
     private let opened: ContinuousClock.Instant
     private var streamIsClosed = false
@@ -26,45 +28,45 @@ class TunnelledSocket: AppSocket, PodConnection {
         streamIsClosed = false
         self.tunnel = tunnel
         self.stream = stream
-        tunnel.attach(self, id: stream)
+        carrier = tunnel.attach(self, id: stream)
     }
 
     // MARK: Application to peer
 
     override func becameReadable() {
-        guard let tunnel else { return }
-        tunnel.resumeBody(stream: stream)
+        guard let tunnel, let carrier else { return }
+        tunnel.resumeBody(carrier)
         tunnel.markDirty()
     }
 
     /// `false` until the stream carries the body.
     var mayPull: Bool { true }
 
-    final func readBody(into buffer: UnsafeMutableRawBufferPointer) -> BodyRead {
+    final func readBody(into pieces: UnsafeMutableBufferPointer<iovec>) -> BodyRead {
         guard mayPull, !isClosed else { return isClosed ? .failed : .blocked }
-        switch read(into: buffer) {
+        switch read(into: pieces) {
         case .bytes(let count):
             return .bytes(count)
         case .wouldBlock:
             return .blocked
         case .end:
             return .end
-        case .failed(let error):
-            broke(error)
+        case .failed(let code):
+            broke(Errno(code: code, call: "receive"))
             return .failed
         }
     }
 
     // MARK: Peer to application
 
-    final func deliver(_ data: UnsafeRawBufferPointer) { write(data) }
+    final func deliver(_ pieces: UnsafeMutableBufferPointer<iovec>, count: Int) { write(pieces, count: count) }
 
     final func peerEnded() { writeEnd() }
 
     override func took(_ count: Int) {
-        guard let tunnel, !streamIsClosed else { return }
-        tunnel.consumed(stream: stream, count)
-        tunnel.markDirty()
+        guard let tunnel, let carrier, !streamIsClosed else { return }
+        tunnel.consumed(carrier, count)
+        if tunnel.wantsProduce { tunnel.markDirty() }
     }
 
     override func wroteAll() {
@@ -84,6 +86,7 @@ class TunnelledSocket: AppSocket, PodConnection {
     final func streamClosed(code: UInt32) {
         streamIsClosed = true
         tunnel = nil
+        carrier = nil
         if code == HTTP2ErrorCode.refusedStream, startsOver(nil) { return }
         switch code {
         case HTTP2ErrorCode.noError:
@@ -105,6 +108,7 @@ class TunnelledSocket: AppSocket, PodConnection {
     final func tunnelFailed(_ failure: ConnectionFailure) {
         streamIsClosed = true
         tunnel = nil
+        carrier = nil
         if !startsOver(failure) { finish(failure, reset: true) }
     }
 
@@ -115,6 +119,7 @@ class TunnelledSocket: AppSocket, PodConnection {
         guard let tunnel, !streamIsClosed else { return }
         streamIsClosed = true
         self.tunnel = nil
+        carrier = nil
         tunnel.reset(stream: stream, code: HTTP2ErrorCode.cancel)
         tunnel.detach(id: stream)
         tunnel.markDirty()
