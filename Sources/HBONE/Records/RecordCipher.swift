@@ -18,7 +18,6 @@ struct RecordCipher: ~Copyable {
     private let vector: VectorAES?
     /// The static IV and the nonce made from it; for the vector library its key, its context and a tag besides.
     private let memory: UnsafeMutableRawBufferPointer
-    private let seals: Bool
     /// Records so far under this key: the sequence number of the next.
     private(set) var sequence: UInt64 = 0
 
@@ -28,49 +27,38 @@ struct RecordCipher: ~Copyable {
 
     /// `vector`: the vector library for this suite, if it is to be used.
     init(_ suite: TLSCipherSuite, secret: borrowing TrafficSecret, seals: Bool, vector: VectorAES?) {
-        self = withUnsafeTemporaryAllocation(byteCount: 64, alignment: 16) { buffer in
+        self.init(vector)
+        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 16) { buffer in
             let key = UnsafeMutableRawBufferPointer(rebasing: buffer[..<suite.keyCount])
-            let iv = UnsafeMutableRawBufferPointer(rebasing: buffer[32..<32 + RecordCipher.nonceCount])
+            let iv = UnsafeMutableRawBufferPointer(rebasing: buffer[32..<32 + Self.nonceCount])
             secret.expand("key", to: key, suite)
             secret.expand("iv", to: iv, suite)
-            defer { OPENSSL_cleanse(buffer.baseAddress, buffer.count) }
-            return RecordCipher(suite, key: UnsafeRawBufferPointer(key), iv: UnsafeRawBufferPointer(iv), seals, vector)
+            install(suite, key: UnsafeRawBufferPointer(key), iv: UnsafeRawBufferPointer(iv), seals)
+            OPENSSL_cleanse(buffer.baseAddress, buffer.count)
         }
     }
 
     init(_ suite: TLSCipherSuite, key: [UInt8], iv: [UInt8], seals: Bool, vector: VectorAES?) {
-        self = withUnsafeTemporaryAllocation(byteCount: 64, alignment: 16) { buffer in
-            buffer.copyBytes(from: key)
-            let ivBuffer = UnsafeMutableRawBufferPointer(rebasing: buffer[32..<32 + RecordCipher.nonceCount])
-            ivBuffer.copyBytes(from: iv)
-            return RecordCipher(
-                suite, key: UnsafeRawBufferPointer(rebasing: buffer[..<key.count]),
-                iv: UnsafeRawBufferPointer(ivBuffer), seals,
-                vector)
-        }
+        self.init(vector)
+        key.withUnsafeBytes { key in iv.withUnsafeBytes { install(suite, key: key, iv: $0, seals) } }
     }
 
-    private init(
-        _ suite: TLSCipherSuite, key: UnsafeRawBufferPointer, iv: UnsafeRawBufferPointer, _ seals: Bool,
-        _ vector: VectorAES?
-    ) {
-        self.seals = seals
+    private init(_ vector: VectorAES?) {
         self.vector = vector
         let count = vector == nil ? Self.keyOffset : Self.tagOffset + Self.tagCount
         memory = .allocate(byteCount: count, alignment: 64)
+        context = vector == nil ? EVP_CIPHER_CTX_new() : nil
+    }
+
+    private func install(_ suite: TLSCipherSuite, key: UnsafeRawBufferPointer, iv: UnsafeRawBufferPointer, _ seals: Bool) {
         memory.copyMemory(from: iv)
-        if let vector {
-            context = nil
-            vector.expand(key.baseAddress, memory.baseAddress! + Self.keyOffset)
-        } else {
-            context = EVP_CIPHER_CTX_new()
-            let isKeyed = suite.name.withUTF8Buffer { name in
-                culvert_aead_key(
-                    context, UnsafeRawPointer(name.baseAddress!).assumingMemoryBound(to: CChar.self),
-                    key.assumingMemoryBound(to: UInt8.self).baseAddress, seals ? 1 : 0)
-            }
-            precondition(isKeyed == 1, "libcrypto has no AEAD of TLS 1.3, or no memory")
+        if let vector { return vector.expand(key.baseAddress, memory.baseAddress! + Self.keyOffset) }
+        let isKeyed = suite.name.withUTF8Buffer { name in
+            culvert_aead_key(
+                context, UnsafeRawPointer(name.baseAddress!).assumingMemoryBound(to: CChar.self),
+                key.assumingMemoryBound(to: UInt8.self).baseAddress, seals ? 1 : 0)
         }
+        precondition(isKeyed == 1, "libcrypto has no AEAD of TLS 1.3, or no memory")
     }
 
     deinit {

@@ -19,7 +19,7 @@ struct RecordProtection: ~Copyable {
 
     /// After a KeyUpdate (RFC 8446 7.2): the next generation of secret and key, from sequence number 0.
     mutating func update() {
-        let next = secret.next(suite)
+        let next = TrafficSecret(after: secret, suite)
         cipher = RecordCipher(suite, secret: next, seals: seals, vector: vector)
         secret = next
     }

@@ -13,6 +13,12 @@ struct TrafficSecret: ~Copyable {
         bytes.copyMemory(from: secret)
     }
 
+    /// The next generation of `secret`: application_traffic_secret_N+1 (RFC 8446 7.2).
+    init(after secret: borrowing TrafficSecret, _ suite: TLSCipherSuite) {
+        count = suite.hashCount
+        secret.expand("traffic upd", to: UnsafeMutableRawBufferPointer(rebasing: bytes[..<count]), suite)
+    }
+
     deinit {
         OPENSSL_cleanse(bytes.baseAddress, bytes.count)
         bytes.deallocate()
@@ -35,15 +41,6 @@ struct TrafficSecret: ~Copyable {
             precondition(made != nil, "OpenSSL is out of memory")
             output.copyMemory(from: UnsafeRawBufferPointer(rebasing: block[..<output.count]))
             OPENSSL_cleanse(block.baseAddress, block.count)
-        }
-    }
-
-    /// application_traffic_secret_N+1 (RFC 8446 7.2).
-    func next(_ suite: TLSCipherSuite) -> TrafficSecret {
-        withUnsafeTemporaryAllocation(byteCount: suite.hashCount, alignment: 16) { buffer in
-            expand("traffic upd", to: buffer, suite)
-            defer { OPENSSL_cleanse(buffer.baseAddress, buffer.count) }
-            return TrafficSecret(UnsafeRawBufferPointer(buffer))
         }
     }
 }

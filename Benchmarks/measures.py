@@ -1,0 +1,163 @@
+"""The tests: each takes a started column and returns its figures."""
+
+import json
+import os
+import re
+import time
+
+from proxies import ECHO, HTTP, IPERF
+from topology import CLIENT, CLIENT_CPU, SERVER, SERVER_CPU, SERVER_IP, drained, inside, run, start, stop, wait
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(column):
+    """Of both sides' processes with all their threads, so far."""
+    total = 0
+    for pid in column.sides[0] + column.sides[1]:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def resident(pids):
+    """Resident memory in bytes."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/status") as file:
+            total += int(re.search(r"VmRSS:\s+(\d+)", file.read())[1]) * 1024
+    return total
+
+
+class Servers:
+    """What runs in the server pod: iperf3, nginx and our own echo."""
+
+    def __init__(self, directory, load):
+        os.makedirs(directory, exist_ok=True)
+        page = os.path.join(directory, "html")
+        os.makedirs(page, exist_ok=True)
+        with open(os.path.join(page, "index.html"), "w") as file:
+            file.write("x" * 1024)
+        config = os.path.join(directory, "nginx.conf")
+        with open(config, "w") as file:
+            file.write(f"""
+                daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/nginx-error.log;
+                worker_rlimit_nofile 100000;
+                events {{ worker_connections 40000; }}
+                http {{
+                    access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; tcp_nodelay on;
+                    open_file_cache max=10;
+                    server {{ listen {HTTP} backlog=65535; root {page}; }}
+                }}""")
+        def server(name, *words):
+            return start(os.path.join(directory, name + ".log"), *inside(SERVER, *words, cpu=SERVER_CPU))
+        self.processes = [
+            server("iperf3", "iperf3", "-s", "-p", IPERF), server("nginx", "nginx", "-c", config, "-p", directory),
+            server("echo", load, "serve", ECHO)]
+        for port in (IPERF, HTTP, ECHO):
+            wait(f"port {port}", lambda: run(*inside(SERVER, "ss", "-tlnH", f"sport = :{port}")) != "", self.processes)
+
+
+class Test:
+    def __init__(self, name, unit, higher, run, needs_drain=False):
+        self.name, self.unit, self.higher_is_better, self.run, self.needs_drain = name, unit, higher, run, needs_drain
+
+
+def client(*words):
+    return run(*inside(CLIENT, *words, cpu=CLIENT_CPU))
+
+
+def throughput(streams, reverse):
+    def measure(column, options):
+        before = cpu_seconds(column)
+        words = ["iperf3", "-c", SERVER_IP, "-p", IPERF, "-t", options.seconds, "-P", streams, "-J"]
+        report = json.loads(client(*words, *(["-R"] if reverse else [])))
+        end = report["end"]["sum_received"]
+        figures = {"value": end["bits_per_second"] / 1e9}
+        if column.tunnelled:
+            figures["cpu_per_gb"] = (cpu_seconds(column) - before) / (end["bytes"] / 1e9)
+        return figures
+    return measure
+
+
+UNITS = {"us": 1, "ms": 1e3, "s": 1e6}
+
+
+def http(connections, keep_alive=True):
+    def measure(column, options):
+        before = cpu_seconds(column)
+        words = ["wrk", "-t", 1, "-c", connections, "-d", f"{options.seconds}s", "--latency"]
+        text = client(*words, *([] if keep_alive else ["-H", "Connection: close"]), f"http://{SERVER_IP}:{HTTP}/index.html")
+        def latency(percent):
+            found = re.search(percent + r"%\s+([\d.]+)(us|ms|s)\b", text)
+            return float(found[1]) * UNITS[found[2]] if found else None
+        requests = int(re.search(r"(\d+) requests in", text)[1])
+        errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
+        figures = {"value": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]), "p50": latency("50"), "p99": latency("99")}
+        if errors:
+            # wrk counts the end that `Connection: close` announces as a read error.
+            figures["errors"] = int(errors[1]) + int(errors[3]) + int(errors[4]) + (int(errors[2]) if keep_alive else 0)
+        if column.tunnelled and requests:
+            figures["cpu_per_request_us"] = (cpu_seconds(column) - before) / requests * 1e6
+        return figures
+    return measure
+
+
+def load(*words, value, columns=("p50", "p99", "failed")):
+    def measure(column, options):
+        before = cpu_seconds(column)
+        figures = json.loads(client(options.load, *[options.seconds if word is SECONDS else word for word in words]))
+        result = {"value": figures[value], **{name: figures[name] for name in columns}}
+        if column.tunnelled and figures["count"]:
+            result["cpu_per_operation_us"] = (cpu_seconds(column) - before) / figures["count"] * 1e6
+        return result
+    return measure
+
+
+SECONDS = object()
+
+
+def idle(counts):
+    """Resident memory of each side: fresh, and with so many idle connections. The column was just started."""
+    def measure(column, options):
+        if not column.tunnelled:
+            return None
+        fresh = [resident(side) for side in column.sides]
+        figures = {"value": max(fresh) / 2**20, "fresh_mib": [round(bytes / 2**20, 2) for bytes in fresh]}
+        for count in counts:
+            import subprocess
+            holder = subprocess.Popen(
+                inside(CLIENT, options.load, "idle", SERVER_IP, ECHO, count, cpu=CLIENT_CPU), stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, text=True)
+            try:
+                opened = holder.stdout.readline()
+                if not opened:
+                    raise RuntimeError(f"{count} idle connections could not be opened")
+                time.sleep(1)
+                held = [resident(side) for side in column.sides]
+            finally:
+                holder.stdin.close()
+                holder.wait()
+            figures[f"mib_at_{count}"] = [round(bytes / 2**20, 2) for bytes in held]
+            figures[f"bytes_per_connection_at_{count}"] = round(max(
+                (after - before) / count for after, before in zip(held, fresh)))
+            time.sleep(1)
+        return figures
+    return measure
+
+
+TESTS = [
+    Test("memory", "MiB fresh", False, idle((1000, 9000))),
+    Test("1 stream", "Gbit/s", True, throughput(1, False)),
+    Test("8 streams", "Gbit/s", True, throughput(8, False)),
+    Test("1 stream, reverse", "Gbit/s", True, throughput(1, True)),
+    Test("8 streams, reverse", "Gbit/s", True, throughput(8, True)),
+    Test("HTTP keep-alive, 1 connection", "requests/s", True, http(1)),
+    Test("HTTP keep-alive, 16 connections", "requests/s", True, http(16)),
+    Test("HTTP keep-alive, 64 connections", "requests/s", True, http(64)),
+    Test("HTTP, new connection per request", "requests/s", True, http(16, keep_alive=False), needs_drain=True),
+    Test("connect + echo + close, 1 client", "/s", True, load("connect", SERVER_IP, ECHO, SECONDS, 1, value="rate"), True),
+    Test("connect + echo + close, 16 clients", "/s", True, load("connect", SERVER_IP, ECHO, SECONDS, 16, value="rate"), True),
+    Test("ping-pong, 1 connection", "µs p50", False, load("pingpong", SERVER_IP, ECHO, SECONDS, 64, value="p50")),
+]

