@@ -153,10 +153,14 @@ class Foreign(Raw):
             os.chmod(path(name), 0o644)
 
     def redirect(self):
-        rules = "\n".join(f"tcp dport {port} redirect to :{to}" for port, to in self.captured.items())
+        rules = "\n".join(f"                    tcp dport {port} redirect to :{to}" for port, to in self.captured.items())
         run(*inside(CLIENT, "nft", "-f", "-"), input=f"""
             table ip culvert_bench_capture {{
-                chain out {{ type nat hook output priority -100; meta skuid {PROXY_USER} return; {rules.replace(chr(10), ';')} }}
+                chain out {{
+                    type nat hook output priority -100;
+                    meta skuid {PROXY_USER} return
+{rules}
+                }}
             }}""")
 
     def up(self):
