@@ -132,7 +132,7 @@ let package = Package(
             .executableTarget(
                 name: "culvert",
                 dependencies: [
-                    "IPAddressing", "SPIFFE", "MeshState", "LinuxNetworking", "Redirection", "Authority",
+                    "IPAddressing", "SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "Redirection", "Authority",
                     "WorkloadIdentity", "MeshFile", "Observability", "MeshAPI", "Dataplane", "NodeAgent", x509, asn1,
                     crypto, logging, lifecycle, signals, product("ArgumentParser", "swift-argument-parser"),
                     product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"),

@@ -3,12 +3,12 @@ public import SPIFFE
 
 /// What became of one connection: written once, when it ends.
 public struct ConnectionRecord: Sendable {
-    public enum Direction: String, Sendable {
+    public enum Direction: String, Sendable, CaseIterable {
         case inbound
         case outbound
     }
 
-    public enum Security: String, Sendable {
+    public enum Security: String, Sendable, CaseIterable {
         case mutualTLS = "mutual_tls"
         case plaintext = "none"
     }
@@ -46,7 +46,7 @@ public struct ConnectionRecord: Sendable {
 /// Why a connection was refused or broke off.
 public struct ConnectionFailure: Error, Hashable, Sendable, CustomStringConvertible {
     /// The classes that ztunnel's `response_flags` distinguish.
-    public enum Kind: String, Sendable {
+    public enum Kind: String, Sendable, CaseIterable {
         case denied = "DENY"
         case connect = "CONNECT"
         case tls = "TLS_FAILURE"

@@ -1,4 +1,5 @@
 internal import Glibc
+import HBONE
 public import LinuxNetworking
 public import MeshState
 public import SPIFFE
@@ -10,6 +11,7 @@ import Synchronization
 /// through the sink. Its methods may be called from any task or thread; none of them blocks on a connection.
 public final class Dataplane: Sendable {
     private let workers: [Worker]
+    private let records: TLSRecords
     private let state: Mutex<State>
 
     private struct State {
@@ -28,6 +30,7 @@ public final class Dataplane: Sendable {
             workers.append(try Worker(configuration: configuration, record: record))
         }
         self.workers = workers
+        records = configuration.tlsRecords
         state = Mutex(State())
         for (index, worker) in workers.enumerated() {
             _ = try SystemThread(name: "culvert-loop-\(index)") { worker.loop.run() }
@@ -67,7 +70,7 @@ public final class Dataplane: Sendable {
     }
 
     private func distribute(_ svid: X509SVID, _ bundles: TrustBundleSet) throws {
-        let contexts = try IdentityContexts(svid: svid, bundles: bundles)
+        let contexts = try IdentityContexts(svid: svid, bundles: bundles, records: records)
         onEveryWorker { $0.publish(contexts, for: svid.id) }
     }
 

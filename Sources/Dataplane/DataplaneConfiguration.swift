@@ -1,3 +1,4 @@
+public import HBONE
 public import SPIFFE
 
 /// What the data plane may do and for how long.
@@ -8,6 +9,8 @@ public struct DataplaneConfiguration: Sendable {
     public var node: String
     /// Event loops, one thread each; every loop listens in every pod and connections stay on the loop that accepted them.
     public var loops = 1
+    /// Who protects the records of tunnels.
+    public var tlsRecords = TLSRecords.own(vectorAES: true)
     /// From accept on 15001 until the pod is known in the mesh and its identity is issued.
     public var holdTimeout: Duration = .seconds(10)
     /// TCP connect to a peer's 15008, to the application, or to a plaintext destination.

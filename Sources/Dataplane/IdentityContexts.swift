@@ -10,15 +10,15 @@ final class IdentityContexts: Sendable {
 
     var isExpired: Bool { notAfter <= Date() }
 
-    init(svid: X509SVID, bundles: TrustBundleSet) throws {
+    init(svid: X509SVID, bundles: TrustBundleSet, records: TLSRecords) throws {
         let chain = try svid.certificatesDER()
         let key = try svid.privateKeyDER()
         let verifier = PeerVerifier(bundles: bundles)
         // The role named to the verifier is the peer's.
-        client = try TLSContext(role: .client, certificateChainDER: chain, privateKeyDER: key) {
+        client = try TLSContext(role: .client, certificateChainDER: chain, privateKeyDER: key, records: records) {
             verifier.tlsVerdict(chainDER: $0, role: .server)
         }
-        server = try TLSContext(role: .server, certificateChainDER: chain, privateKeyDER: key) {
+        server = try TLSContext(role: .server, certificateChainDER: chain, privateKeyDER: key, records: records) {
             verifier.tlsVerdict(chainDER: $0, role: .client)
         }
         notAfter = svid.notAfter

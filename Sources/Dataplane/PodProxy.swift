@@ -10,6 +10,8 @@ final class PodProxy {
     private(set) lazy var pool = TunnelPool(pod: self)
     private var listeners: [Listener] = []
     private var parts: [ObjectIdentifier: any PodConnection] = [:]
+    /// Who connections of this pod come from, as HBONE says it.
+    let baggage: String
     private var drainReason: String?
     var isDraining: Bool { drainReason != nil }
     private var retainedWhileDraining: PodProxy?
@@ -17,6 +19,7 @@ final class PodProxy {
     init(worker: Worker, pod: Pod) {
         self.worker = worker
         self.pod = pod
+        baggage = "k8s.namespace.name=\(pod.name.namespace),k8s.pod.name=\(pod.name.name)"
     }
 
     // MARK: Listening
@@ -74,20 +77,27 @@ final class PodProxy {
         options.transparent = transparent
         options.mark = SocketMark.proxy
         return try inNamespace { () throws(Errno) in
-            try TCPSocket.listen(on: address, dualStack: dualStack, options: options)
+            let listener = try TCPSocket.listen(on: address, dualStack: dualStack, options: options)
+            // Accepted sockets inherit it.
+            KeepAlive.configure(listener.raw)
+            return listener
         }
     }
 
     /// A TCP connection from inside the pod's network namespace, under way.
     func connect(to address: SocketAddress, options: TCPSocket.ConnectOptions) throws(Errno) -> OwnedDescriptor {
-        try inNamespace { () throws(Errno) in try TCPSocket.connect(to: address, options: options) }
+        try inNamespace { () throws(Errno) in
+            let socket = try TCPSocket.connect(to: address, options: options)
+            KeepAlive.configure(socket.raw)
+            return socket
+        }
     }
 
     private func inNamespace(_ make: () throws(Errno) -> OwnedDescriptor) throws(Errno) -> OwnedDescriptor {
         var made: Int32 = -1
         var failure: Errno?
         do {
-            try pod.networkNamespace.run {
+            try pod.networkNamespace.run(from: worker.home()) {
                 do throws(Errno) { made = try make().release() } catch { failure = error }
             }
         } catch let error as Errno {

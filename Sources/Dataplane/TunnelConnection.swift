@@ -33,7 +33,6 @@ class TunnelConnection: HBONEConnection, PodConnection {
         super.init(role: role, context: context, limits: limits)
         socket.tunnel = self
         pod.add(self)
-        KeepAlive.configure(socket.descriptor)
     }
 
     /// Registers the socket and starts the clock of the handshake.

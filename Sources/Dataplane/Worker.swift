@@ -14,11 +14,14 @@ final class Worker: @unchecked Sendable {
     /// Every read of a tunnel or a plaintext socket goes through this buffer; what cannot be passed on at once is copied.
     let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 * 1024, alignment: 4096)
 
+    /// The loop's thread's own namespace.
+    private var ownNamespace: NetworkNamespace?
+
     private(set) var mesh = MeshSnapshot()
     private var identities: [SPIFFEID: IdentityContexts] = [:]
     private var pods: [String: PodProxy] = [:]
     private var held: [ObjectIdentifier: any HeldConnection] = [:]
-    private var random = SystemRandomNumberGenerator()
+    private var random = LoopRandom()
     private(set) var connections = 0
     private var isDraining = false
 
@@ -78,6 +81,14 @@ final class Worker: @unchecked Sendable {
 
     func nextRandom() -> UInt64 { random.next() }
 
+    /// Where the loop's thread is when it is not in a pod.
+    func home() throws(Errno) -> NetworkNamespace {
+        if let ownNamespace { return ownNamespace }
+        let home = try NetworkNamespace.current()
+        ownNamespace = home
+        return home
+    }
+
     func connectionOpened() { connections += 1 }
 
     func connectionClosed() { connections -= 1 }
@@ -96,4 +107,16 @@ final class Worker: @unchecked Sendable {
 protocol HeldConnection: AnyObject {
     /// Something changed: look again.
     func retry()
+}
+
+/// For choices and trace identifiers, of which none is a secret: SplitMix64, seeded by the system.
+private struct LoopRandom: RandomNumberGenerator {
+    private var state = UInt64.random(in: .min ... .max)
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var word = (state ^ state >> 30) &* 0xbf58_476d_1ce4_e5b9
+        word = (word ^ word >> 27) &* 0x94d0_49bb_1331_11eb
+        return word ^ word >> 31
+    }
 }

@@ -52,7 +52,11 @@ public final class NetworkNamespace: Sendable {
     /// process is ended if the thread cannot come back: it would go on in a stranger's network.
     /// The body is synchronous on purpose: across an `await` the task could continue on another thread.
     public func run<R: ~Copyable>(_ body: () throws -> R) throws -> R {
-        let home = try NetworkNamespace.current()
+        try run(from: NetworkNamespace.current(), body)
+    }
+
+    /// The same, for a thread that knows its own namespace: `home`, and nothing else, is what it comes back to.
+    public func run<R: ~Copyable>(from home: NetworkNamespace, _ body: () throws -> R) throws -> R {
         if isSame(as: home) { return try body() }
         try checked(clinux_setns_network(descriptor), "enter network namespace")
         defer { home.enterOrDie() }

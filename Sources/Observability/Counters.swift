@@ -4,9 +4,18 @@ import Synchronization
 ///
 /// The number of series is bounded: what comes after `seriesMax` is added up under the label `overflow="true"`.
 public final class Counters: Sendable {
+    /// One series; adding to it takes no lock.
+    public final class Series: Sendable {
+        private let value = Atomic<UInt64>(0)
+
+        public func add(_ amount: UInt64 = 1) { value.wrappingAdd(amount, ordering: .relaxed) }
+
+        var current: UInt64 { value.load(ordering: .relaxed) }
+    }
+
     private struct State {
         var help: [String: String] = [:]
-        var series: [String: [String: UInt64]] = [:]
+        var series: [String: [String: Series]] = [:]
         var count = 0
     }
 
@@ -23,16 +32,21 @@ public final class Counters: Sendable {
     }
 
     public func add(_ amount: UInt64 = 1, to name: String, labels: KeyValuePairs<String, String> = [:]) {
+        series(name, labels: labels).add(amount)
+    }
+
+    /// The series of these labels, to be kept by those who add often.
+    public func series(_ name: String, labels: KeyValuePairs<String, String> = [:]) -> Series {
         let key = labels.map { "\($0)=\"\(Counters.escaped($1))\"" }.joined(separator: ",")
-        state.withLock { state in
-            if state.series[name]?[key] != nil {
-                state.series[name]?[key]? &+= amount
-            } else if state.count < seriesMax {
-                state.count += 1
-                state.series[name, default: [:]][key] = amount
-            } else {
-                state.series[name, default: [:]]["overflow=\"true\"", default: 0] &+= amount
-            }
+        return state.withLock { state in
+            if let known = state.series[name]?[key] { return known }
+            let isOver = state.count >= seriesMax
+            let place = isOver ? "overflow=\"true\"" : key
+            if let known = state.series[name]?[place] { return known }
+            if !isOver { state.count += 1 }
+            let new = Series()
+            state.series[name, default: [:]][place] = new
+            return new
         }
     }
 
@@ -42,8 +56,9 @@ public final class Counters: Sendable {
         var out = ""
         for (name, description) in help.sorted(by: { $0.key < $1.key }) {
             out += "# HELP \(name) \(description)\n# TYPE \(name) counter\n"
-            let rows = series[name] ?? ["": 0]
-            for (labels, value) in rows.sorted(by: { $0.key < $1.key }) {
+            let rows = series[name] ?? ["": Series()]
+            for (labels, series) in rows.sorted(by: { $0.key < $1.key }) {
+                let value = series.current
                 out += labels.isEmpty ? "\(name) \(value)\n" : "\(name){\(labels)} \(value)\n"
             }
         }

@@ -16,7 +16,7 @@ struct StructuredLogHandlerTests {
         let handler = StructuredLogHandler(
             label: "access", format: format, level: .info,
             now: { timespec(tv_sec: 1_700_000_000, tv_nsec: 1_234_567) },
-            write: { line in lines.text.withLock { $0 += line } }
+            write: { line in lines.text.withLock { $0 += String(decoding: line, as: UTF8.self) } }
         )
         Logger(label: "access") { _ in handler }.info("\(message)", metadata: metadata)
         return lines.text.withLock { $0 }

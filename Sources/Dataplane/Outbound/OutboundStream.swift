@@ -64,7 +64,7 @@ final class OutboundStream: TunnelledSocket {
 
     var request: ConnectRequest {
         var request = ConnectRequest(authority: record.authority ?? "")
-        request.baggage = "k8s.namespace.name=\(record.pod.namespace),k8s.pod.name=\(record.pod.name)"
+        request.baggage = pod.baggage
         if let source = record.source {
             let host = record.destinationService.map { ";host=\($0)" } ?? ""
             request.forwarded = "for=\"\(source)\"\(host)"
@@ -75,12 +75,27 @@ final class OutboundStream: TunnelledSocket {
 
     /// W3C trace context, not sampled: one random identifier per connection.
     private var traceparent: String {
-        func hexadecimal(_ value: UInt64) -> String {
-            let digits = String(value, radix: 16)
-            return String(repeating: "0", count: 16 - digits.count) + digits
+        let words = (worker.nextRandom(), worker.nextRandom(), worker.nextRandom())
+        return String(unsafeUninitializedCapacity: 55) { text in
+            var count = 0
+            func put(_ literal: StaticString) {
+                literal.withUTF8Buffer { for byte in $0 { text[count] = byte; count += 1 } }
+            }
+            func put(_ word: UInt64) {
+                for shift in stride(from: 60, through: 0, by: -4) {
+                    let digit = UInt8(truncatingIfNeeded: word >> UInt64(shift)) & 15
+                    text[count] = digit < 10 ? 0x30 + digit : 0x57 + digit
+                    count += 1
+                }
+            }
+            put("00-")
+            put(words.0)
+            put(words.1)
+            put("-")
+            put(words.2)
+            put("-00")
+            return count
         }
-        let trace = hexadecimal(worker.nextRandom()) + hexadecimal(worker.nextRandom())
-        return "00-\(trace)-\(hexadecimal(worker.nextRandom()))-00"
     }
 
     override var mayPull: Bool {

@@ -24,7 +24,6 @@ class AppSocket: Pollable {
         self.pod = pod
         worker = pod.worker
         super.init(descriptor: descriptor.release())
-        KeepAlive.configure(self.descriptor)
     }
 
     final func register() throws(Errno) {

@@ -1,6 +1,6 @@
 import LinuxNetworking
 
-/// What every TCP connection of the proxy is set to: no Nagle delay, and probes that find a dead peer (ztunnel's times).
+/// What every TCP connection of the proxy is set to, by its listener or when it is dialled: no Nagle delay, and probes that find a dead peer (ztunnel's times).
 enum KeepAlive {
     private static let idle: Duration = .seconds(180)
     private static let interval: Duration = .seconds(180)

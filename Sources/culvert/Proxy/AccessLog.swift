@@ -1,24 +1,64 @@
 import Dataplane
 import Logging
 import Observability
+import Synchronization
 
 /// The proxy's connection records, as log lines and as counters.
 ///
-/// Records come from the event loops, which never wait: what this cannot keep up with is dropped and counted.
+/// Records come from the event loops, which never wait: a line is put into memory, and written with those around it by a task.
+/// What a slow reader of the log leaves no room for is dropped and counted. A crash loses the lines of the last moment.
 final class AccessLog: Sendable {
-    private static let queueMax = 10_000
-    private let records: AsyncStream<ConnectionRecord>
-    private let queue: AsyncStream<ConnectionRecord>.Continuation
-    private let counters: Counters
-    private let logger = Logger(label: "access")
+    /// Lines that wait to be written, in bytes.
+    private static let pendingMax = 4 << 20
+    /// How long lines may gather.
+    private static let interval = Duration.milliseconds(10)
 
-    init(counters: Counters) {
-        self.counters = counters
-        (records, queue) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(Self.queueMax))
+    private let format: LogLine.Format
+    private let level: Logger.Level
+    private let pending = Mutex<[UInt8]>([])
+    /// Told when lines begin to gather.
+    private let isPending: AsyncStream<Void>
+    private let wake: AsyncStream<Void>.Continuation
+    private let lost: Counters.Series
+    private let totals: [Totals]
+
+    /// The series of one direction and protection.
+    private struct Totals: Sendable {
+        let sent: Counters.Series
+        let received: Counters.Series
+        let complete: Counters.Series
+        let failed: [ConnectionFailure.Kind: Counters.Series]
+    }
+
+    init(counters: Counters, format: LogLine.Format, level: Logger.Level) {
+        self.format = format
+        self.level = level
+        (isPending, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
         counters.describe(Name.closed, "Connections that ended, with how they were protected and why they failed.")
         counters.describe(Name.sent, "TCP payload bytes that workloads of this node sent.")
         counters.describe(Name.received, "TCP payload bytes that workloads of this node received.")
         counters.describe(Name.lost, "Connection records that were not logged because the log was too slow.")
+        lost = counters.series(Name.lost)
+        totals = ConnectionRecord.Direction.allCases.flatMap { direction in
+            ConnectionRecord.Security.allCases.map { security in
+                func series(_ name: String, _ flags: String? = nil) -> Counters.Series {
+                    let (direction, security) = (direction.rawValue, security.rawValue)
+                    guard let flags else {
+                        return counters.series(
+                            name, labels: ["direction": direction, "connection_security_policy": security])
+                    }
+                    return counters.series(
+                        name,
+                        labels: [
+                            "direction": direction, "connection_security_policy": security, "response_flags": flags,
+                        ])
+                }
+                let kinds = ConnectionFailure.Kind.allCases
+                return Totals(
+                    sent: series(Name.sent), received: series(Name.received), complete: series(Name.closed, "-"),
+                    failed: kinds.reduce(into: [:]) { $0[$1] = series(Name.closed, $1.rawValue) })
+            }
+        }
     }
 
     private enum Name {
@@ -28,64 +68,81 @@ final class AccessLog: Sendable {
         static let lost = "culvert_access_log_records_dropped_total"
     }
 
-    var sink: RecordSink {
-        { [queue, counters] record in
-            if case .dropped = queue.yield(record) { counters.add(to: Name.lost) }
-        }
-    }
+    var sink: RecordSink { { [self] record in add(record) } }
 
-    /// Until the task is cancelled, and then what is queued.
+    /// Until the task is cancelled, and then what is pending.
     func run() async {
-        for await record in records { write(record) }
+        for await _ in isPending {
+            // Those that end at the same time share a write.
+            try? await Task.sleep(for: Self.interval)
+            flush()
+        }
+        flush()
     }
 
     /// No more records come.
-    func finish() { queue.finish() }
+    func finish() { wake.finish() }
 
-    private func write(_ record: ConnectionRecord) {
-        let direction = record.direction.rawValue
-        let security = record.security.rawValue
-        counters.add(
-            to: Name.closed,
-            labels: [
-                "direction": direction, "connection_security_policy": security,
-                "response_flags": record.failure?.kind.rawValue ?? "-",
-            ])
-        counters.add(
-            record.bytesSent, to: Name.sent, labels: ["direction": direction, "connection_security_policy": security])
-        counters.add(
-            record.bytesReceived, to: Name.received,
-            labels: ["direction": direction, "connection_security_policy": security])
-        if record.failure == nil {
-            logger.info("connection complete", metadata: record.fields)
-        } else {
-            logger.warning("connection failed", metadata: record.fields)
+    private func flush() {
+        let bytes = pending.withLock { pending in
+            defer { pending = [] }
+            return pending
         }
+        if !bytes.isEmpty { LogOutput.write(bytes) }
     }
+
+    private func add(_ record: ConnectionRecord) {
+        count(record)
+        guard level <= (record.failure == nil ? .info : .warning) else { return }
+        let (isFirst, isDropped) = pending.withLock { pending in
+            guard pending.count < Self.pendingMax else { return (false, true) }
+            let isFirst = pending.isEmpty
+            record.append(to: &pending, format)
+            return (isFirst, false)
+        }
+        if isFirst { wake.yield() }
+        if isDropped { lost.add() }
+    }
+
+    private func count(_ record: ConnectionRecord) {
+        let totals = totals[record.direction.index * ConnectionRecord.Security.allCases.count + record.security.index]
+        totals.sent.add(record.bytesSent)
+        totals.received.add(record.bytesReceived)
+        if let failure = record.failure { totals.failed[failure.kind]?.add() } else { totals.complete.add() }
+    }
+}
+
+extension CaseIterable where Self: Equatable {
+    fileprivate var index: Int { Self.allCases.distance(from: Self.allCases.startIndex, to: Self.allCases.firstIndex(of: self)!) }
 }
 
 extension ConnectionRecord {
     /// Keys are ztunnel's where it has the field.
-    fileprivate var fields: Logger.Metadata {
-        var fields: Logger.Metadata = [
-            "direction": "\(direction.rawValue)", "security": "\(security.rawValue)",
-            "bytes_sent": .stringConvertible(bytesSent), "bytes_recv": .stringConvertible(bytesReceived),
-            "duration_ms": .stringConvertible(Int(duration / .milliseconds(1))), "pod": "\(pod.namespace)/\(pod.name)",
-        ]
-        func add(_ key: String, _ value: (some CustomStringConvertible)?) {
-            if let value { fields[key] = "\(value)" }
+    fileprivate func append(to bytes: inout [UInt8], _ format: LogLine.Format) {
+        let line =
+            failure == nil
+            ? LogLine(format, level: "info", scope: "access", message: "connection complete", to: &bytes)
+            : LogLine(format, level: "warning", scope: "access", message: "connection failed", to: &bytes)
+        func add(_ key: String, _ value: String?) {
+            if let value { line.add(key, value, to: &bytes) }
         }
-        add("src.addr", source)
-        add("src.identity", sourceIdentity)
-        add("dst.addr", destination)
+        add("direction", direction.rawValue)
+        add("src.addr", source?.description)
+        add("src.identity", sourceIdentity?.description)
+        add("dst.addr", destination?.description)
         add("dst.hbone_addr", authority)
-        add("dst.identity", destinationIdentity)
+        add("dst.identity", destinationIdentity?.description)
         add("dst.workload", destinationWorkload)
         add("dst.service", destinationService)
+        add("pod", "\(pod.namespace)/\(pod.name)")
+        add("security", security.rawValue)
         add("tls.version", tlsVersion)
         add("tls.cipher", cipher)
-        add("error", failure)
+        line.add("bytes_sent", bytesSent, to: &bytes)
+        line.add("bytes_recv", bytesReceived, to: &bytes)
+        line.add("duration_ms", Int(duration / .milliseconds(1)), to: &bytes)
         add("response_flags", failure?.kind.rawValue)
-        return fields
+        add("error", failure?.description)
+        line.end(&bytes)
     }
 }

@@ -1,4 +1,5 @@
 import Dataplane
+import HBONE
 import Hummingbird
 import IPAddressing
 import LinuxNetworking
@@ -25,6 +26,8 @@ struct ProxyNode: ServiceLifecycle.Service {
         let adminHost: String
         let workers: Int
         let drainTimeout: Duration
+        let tlsRecords: TLSRecords
+        let logging: LoggingOptions
     }
 
     /// What readiness waits for.
@@ -53,10 +56,11 @@ struct ProxyNode: ServiceLifecycle.Service {
     init(settings: Settings, logger: Logger) throws {
         self.settings = settings
         self.logger = logger
-        let accessLog = AccessLog(counters: counters)
+        let accessLog = AccessLog(counters: counters, format: settings.logging.format, level: settings.logging.level)
         self.accessLog = accessLog
         var configuration = DataplaneConfiguration(trustDomain: settings.trustDomain, node: settings.node)
         configuration.loops = settings.workers
+        configuration.tlsRecords = settings.tlsRecords
         let dataplane = try Dataplane(configuration: configuration, record: accessLog.sink)
         self.dataplane = dataplane
         let leaves = LeafRegister()

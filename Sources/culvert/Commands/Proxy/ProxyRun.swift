@@ -1,4 +1,5 @@
 import ArgumentParser
+import HBONE
 import IPAddressing
 import Logging
 import SPIFFE
@@ -57,6 +58,13 @@ struct ProxyRun: AsyncParsableCommand {
     @Option(help: "Event loops, one thread each.")
     var workers = 1
 
+    @Option(
+        help: """
+            Who protects the bytes after the TLS handshake: own (Culvert's record layer, with libipsec-mb where it is installed and \
+            the CPU has VAES), portable (the same with OpenSSL's ciphers alone) or libssl.
+            """)
+    var tlsRecords = TLSRecordsChoice.own
+
     @Option(help: ArgumentHelp("What connections are given to end by themselves after SIGTERM.", valueName: "duration"))
     var drainTimeout = ArgumentDuration(.seconds(25))
 
@@ -92,7 +100,7 @@ struct ProxyRun: AsyncParsableCommand {
             node: node, trustDomain: domain, runDirectory: runDir, authority: authority, attestation: attestation,
             bundle: try bundle(of: domain), joinTokenFile: joinTokenFile, stateDirectory: stateDir,
             adminHost: adminListen,
-            workers: workers, drainTimeout: drainTimeout.value)
+            workers: workers, drainTimeout: drainTimeout.value, tlsRecords: tlsRecords.records, logging: logging)
     }
 
     private func address(_ text: String, _ option: String) throws -> SocketAddress {
@@ -122,4 +130,18 @@ struct ProxyRun: AsyncParsableCommand {
 /// The authority's default ports.
 enum AuthorityPort {
     static let attestation: UInt16 = 15011
+}
+
+enum TLSRecordsChoice: String, CaseIterable, ExpressibleByArgument {
+    case own
+    case portable
+    case libssl
+
+    var records: TLSRecords {
+        switch self {
+        case .own: .own(vectorAES: true)
+        case .portable: .own(vectorAES: false)
+        case .libssl: .libssl
+        }
+    }
 }
