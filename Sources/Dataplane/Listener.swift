@@ -7,7 +7,8 @@ import LinuxNetworking
 final class Listener: Pollable {
     private unowned let worker: Worker
     private let accepted: (consuming OwnedDescriptor) -> Void
-    private static let batchMax = 64
+    /// Of one turn: peers are to begin with the first of many while the others are being accepted.
+    private static let batchMax = 8
     private static let pauseOnExhaustion: Duration = .milliseconds(100)
 
     init(worker: Worker, descriptor: consuming OwnedDescriptor, accepted: @escaping (consuming OwnedDescriptor) -> Void)

@@ -19,7 +19,9 @@ public final class EventLoop: @unchecked Sendable {
         var isSignalled = false
     }
 
-    private static let eventsPerTurn = 256
+    /// What is written at the end of a turn sets the next node to work: short turns keep both busy, where long ones would have
+    /// each wait for the other.
+    private static let eventsPerTurn = 8
 
     private let epoll: OwnedDescriptor
     private let wakeUp: OwnedDescriptor

@@ -15,21 +15,27 @@ final class InboundStream: TunnelledSocket {
         do {
             try register()
         } catch {
-            refused(ConnectionFailure(.overload, "\(error)"))
+            return refused(ConnectionFailure(.overload, "\(error)"))
         }
+        // Over loopback the handshake is done by the time connect(2) returns.
+        if TCPSocket.peerAddress(descriptor) != nil { connected() }
+    }
+
+    private func connected() {
+        stopTimer()
+        isConnected = true
+        tunnel?.accept(stream: stream)
+        tunnel?.markDirty()
     }
 
     override func ready(_ events: IOEvents) {
         if !isConnected {
             guard !isClosed, !events.isDisjoint(with: [.writable, .error, .hangup]) else { return }
-            stopTimer()
             if let error = TCPSocket.pendingError(descriptor) {
                 let target = record.destination.map { "\($0)" } ?? "the application"
                 return refused(ConnectionFailure(.connect, "connection to \(target) failed: \(error)"))
             }
-            isConnected = true
-            tunnel?.accept(stream: stream)
-            tunnel?.markDirty()
+            connected()
         }
         super.ready(events)
     }
