@@ -93,7 +93,7 @@ let package = Package(
             "MeshState", ["SPIFFE", "IPAddressing", product("HashTreeCollections", "swift-collections")]
         ),
         // Engines: what needs neither sockets nor the cluster, and what only touches the kernel.
-        module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"], settings: hotSettings),
+        module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"], tests: ["HTTP2Frames"], settings: hotSettings),
         module("LinuxNetworking", ["CLinux", "IPAddressing"], tests: ["NamespaceKit"], settings: hotSettings),
         module("Redirection", ["LinuxNetworking", "IPAddressing"], tests: ["NamespaceKit"]),
         module(
@@ -114,7 +114,7 @@ let package = Package(
         ),
         module(
             "Dataplane", ["SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "IPAddressing"],
-            tests: ["NamespaceKit", "Redirection", x509, asn1, crypto],
+            tests: ["NamespaceKit", "Redirection", "HTTP2Frames", "COpenSSL", x509, asn1, crypto],
             settings: hotSettings
         ),
         module(
@@ -139,7 +139,8 @@ let package = Package(
                 ] + grpc,
                 swiftSettings: settingsNearFoundation
             ),
-            // What tests share: hosts of network namespaces, and chance that can be repeated.
+            // What tests share: hosts of network namespaces, HTTP/2 by hand, and chance that can be repeated.
+            .target(name: "HTTP2Frames", path: "Tests/HTTP2Frames", swiftSettings: settings),
             .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
             .target(
                 name: "NamespaceKit", dependencies: ["LinuxNetworking", "IPAddressing"], path: "Tests/NamespaceKit",

@@ -14,8 +14,12 @@ struct CiphertextQueue: ~Copyable {
     private var head: UnsafeMutablePointer<Header>?
     private var tail: UnsafeMutablePointer<Header>?
     private(set) var count = 0
+    private var chunks = 0
 
     init() {}
+
+    /// Memory, in bytes.
+    var footprint: Int { chunks * ChunkPool.chunkSize }
 
     deinit {
         var chunk = head
@@ -62,6 +66,7 @@ struct CiphertextQueue: ~Copyable {
         chunk.initialize(to: Header(next: nil, start: 0, end: 0))
         if let tail { tail.pointee.next = chunk } else { head = chunk }
         tail = chunk
+        chunks &+= 1
         return chunk
     }
 
@@ -91,6 +96,7 @@ struct CiphertextQueue: ~Copyable {
             guard chunk.pointee.start == chunk.pointee.end else { return }
             head = chunk.pointee.next
             if head == nil { tail = nil }
+            chunks &-= 1
             ChunkPool.put(UnsafeMutableRawPointer(chunk))
         }
     }

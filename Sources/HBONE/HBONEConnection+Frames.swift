@@ -102,6 +102,7 @@ extension HBONEConnection {
                 frames.isInHeaderBlock = header.flags & FrameFlag.endHeaders == 0
             }
             feed(UnsafeRawBufferPointer(start: bytes, count: FrameHeader.count))
+            boundUnknownFrame(header)
         }
         frames.sawFrame = true
     }

@@ -21,7 +21,9 @@ extension HBONEConnection {
             }
         case NGHTTP2_HEADERS.rawValue: return didReceiveHeaders(frame)
         case NGHTTP2_PRIORITY.rawValue: return countIdle()
-        case NGHTTP2_SETTINGS.rawValue where !has(NGHTTP2_FLAG_ACK, frame): didReceiveSettings()
+        case NGHTTP2_SETTINGS.rawValue where !has(NGHTTP2_FLAG_ACK, frame):
+            didReceiveSettings()
+            return countIdle()
         case NGHTTP2_PING.rawValue: didReceivePing(frame)
         case NGHTTP2_GOAWAY.rawValue:
             goAwayReceived = true
@@ -105,6 +107,10 @@ extension HBONEConnection {
 
     /// nghttp2 has looked at the values; the windows of DATA are ours (RFC 9113 6.9.2).
     private func didReceiveSettings() {
+        if !isSettled {
+            isSettled = true
+            settled()
+        }
         peerFrameMax = Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_FRAME_SIZE))
         let window = Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE))
         let change = window - peerStreamWindow

@@ -30,6 +30,8 @@ open class HBONEConnection {
     var latest: HBONEStream?
     var fields: HTTP2FieldBlock
 
+    /// The peer's SETTINGS came.
+    var isSettled = false
     /// Inside libssl and nghttp2, which do not like to be entered twice.
     private var isBusy = false
     private var startedHandshake = false
@@ -165,6 +167,7 @@ open class HBONEConnection {
         opening.note(plaintext)
         let taken = nghttp2_session_mem_recv(
             session, plaintext.baseAddress?.assumingMemoryBound(to: UInt8.self), plaintext.count)
+        boundOwedFrames()
         guard taken < 0, failure == nil else { return }
         failure = .http2(explain(Int32(taken)))
         switch taken {
@@ -284,6 +287,8 @@ open class HBONEConnection {
     /// The handshake is done. A client is established before the server has looked at its certificate: the refusal comes
     /// later, as `ended` with the server's alert.
     open func established(_ peer: HBONEPeer) {}
+    /// The peer's first SETTINGS came: it speaks HTTP/2.
+    open func settled() {}
     /// Server: answer with `accept` or `refuse`, now or later. DATA may come before the answer.
     open func requested(stream: Int32, _ request: ConnectRequest) {}
     /// Server: a request that is no proper CONNECT was refused inside; no other hook will name the stream.

@@ -17,6 +17,9 @@ public struct HBONELimits: Sendable {
     public var pendingOutputMax = 256 << 10
     /// PING and SETTINGS acknowledgements that may wait for the socket; a peer that makes us owe more is cut off.
     public var pendingAcknowledgementsMax = 256
+    /// Frames of any kind but DATA that may wait for the socket: a peer that makes us owe more, and does not read, is cut off.
+    /// An honest one makes us owe two a stream.
+    public var owedFramesMax = 2048
     /// Entries of one SETTINGS frame.
     public var settingsEntriesMax = 32
     /// Frames in a row without effect (empty DATA, PRIORITY, trailers) before the peer is cut off.

@@ -63,8 +63,8 @@ enum HTTP2Callbacks {
                 $0.fields.add(
                     name: UnsafeBufferPointer(start: name, count: nameLength),
                     value: UnsafeBufferPointer(start: value, count: valueLength))
+                return $0.boundHeaderBlock()
             }
-            return 0
         }
         nghttp2_session_callbacks_set_on_frame_recv_callback(table) { _, frame, user in
             connection(user)._withUnsafeGuaranteedRef { $0.didReceive(frame!.pointee) }

@@ -9,6 +9,8 @@ struct HTTP2FieldBlock {
     /// The first thing that is wrong.
     private(set) var flaw: String?
     private(set) var isTooLarge = false
+    /// Too large by so much that it is no mistake: a few bytes can name the same large field again and again.
+    var isBomb: Bool { bytes > 8 * bytesMax || fields > 8 * fieldsMax }
 
     private var method: String?
     private var authority: String?

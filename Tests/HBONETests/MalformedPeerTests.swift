@@ -1,4 +1,5 @@
 import HBONE
+import HTTP2Frames
 import Testing
 
 /// Peers inside good TLS that break HTTP/2, or ask for what is not served.

@@ -1,4 +1,5 @@
 import HBONE
+import HTTP2Frames
 import SPIFFE
 import Testing
 
