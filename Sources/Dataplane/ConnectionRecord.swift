@@ -1,7 +1,7 @@
 public import IPAddressing
 public import SPIFFE
 
-/// What became of one connection: written once, when it ends.
+/// What became of one connection: written once, when it ends. Refusals under load share records (`count`).
 public struct ConnectionRecord: Sendable {
     public enum Direction: String, Sendable, CaseIterable {
         case inbound
@@ -34,6 +34,8 @@ public struct ConnectionRecord: Sendable {
     public var duration: Duration = .zero
     /// `nil` when both sides ended the connection in order.
     public var failure: ConnectionFailure?
+    /// Under load, refusals of one kind are written together once a second: how many this record stands for.
+    public var count: UInt64 = 1
 
     init(direction: Direction, security: Security, pod: Pod.Name, source: SocketAddress?) {
         self.direction = direction

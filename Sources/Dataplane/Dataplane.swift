@@ -25,8 +25,11 @@ public final class Dataplane: Sendable {
     public init(configuration: DataplaneConfiguration, record: @escaping RecordSink) throws(Errno) {
         // A peer that closes while we write is an error code, not a signal.
         signal(SIGPIPE, SIG_IGN)
+        let loops = max(1, configuration.loops)
+        var configuration = configuration
+        configuration.limits = configuration.limits.fitting(descriptors: DescriptorLimit.current, loops: loops)
         var workers: [Worker] = []
-        for _ in 0..<max(1, configuration.loops) {
+        for _ in 0..<loops {
             workers.append(try Worker(configuration: configuration, record: record))
         }
         self.workers = workers

@@ -15,20 +15,23 @@ public struct DataplaneConfiguration: Sendable {
     public var holdTimeout: Duration = .seconds(10)
     /// TCP connect to a peer's 15008, to the application, or to a plaintext destination.
     public var connectTimeout: Duration = .seconds(10)
-    /// TLS and HTTP/2 set-up, both directions.
+    /// TLS and HTTP/2 set-up, until the peer's SETTINGS, both directions.
     public var handshakeTimeout: Duration = .seconds(10)
+    /// From the beginning of a header block to its end.
+    public var headerTimeout: Duration = .seconds(10)
     /// From CONNECT to its answer; longer than the peer's own connect timeout, so that the peer's reason arrives.
     public var responseTimeout: Duration = .seconds(15)
     /// A tunnel connection without streams is closed after this time.
     public var idleTunnelTimeout: Duration = .seconds(300)
     /// A tunnel on which nothing arrived for so long is asked whether the peer is still there (HTTP/2 PING).
     public var pingInterval: Duration = .seconds(10)
-    /// A peer that has not answered for so long is taken for dead, and its connections are reset.
+    /// A peer that has not answered, or has read nothing of what waits for it, for so long is taken for dead, and its connections
+    /// are reset.
     public var pingTimeout: Duration = .seconds(20)
-    /// Streams on one tunnel connection before another is dialled.
-    public var streamsPerTunnelMax = 100
-    /// Accepted connections per loop; beyond it new ones are reset at once.
-    public var connectionsMax = 16_384
+    /// A connection on which no byte moved for so long, either way, is reset. TCP knows no such limit: off unless set.
+    public var streamIdleTimeout: Duration?
+    /// What each event loop may hold for others.
+    public var limits = DataplaneLimits()
 
     public init(trustDomain: TrustDomain, node: String) {
         self.trustDomain = trustDomain

@@ -7,6 +7,9 @@ import LinuxNetworking
 final class Listener: Pollable {
     private unowned let worker: Worker
     private let accepted: (consuming OwnedDescriptor) -> Void
+    /// The kernel has no descriptor or no memory for a connection that waits.
+    var exhausted: (Errno) -> Void = { _ in }
+    private var isPaused = false
     /// Of one turn: peers are to begin with the first of many while the others are being accepted.
     private static let batchMax = 8
     private static let pauseOnExhaustion: Duration = .milliseconds(100)
@@ -32,23 +35,24 @@ final class Listener: Pollable {
     override func ready(_ events: IOEvents) {
         // Edge-triggered: what the bound leaves in the backlog is looked at in the next turn.
         for _ in 0..<Listener.batchMax {
-            guard descriptor >= 0 else { return }
+            guard descriptor >= 0, !isPaused else { return }
             do {
                 guard let connection = try TCPSocket.accept(descriptor) else { return }
-                if worker.connections >= worker.configuration.connectionsMax {
-                    TCPSocket.abort(connection.raw)
-                } else {
-                    accepted(connection)
-                }
+                accepted(connection)
             } catch {
                 guard error.isExhaustion else { continue }
-                return pause()
+                return pause(error)
             }
         }
         worker.loop.endOfTurn { [weak self] in self?.ready(.readable) }
     }
 
-    private func pause() {
-        worker.loop.schedule(after: Listener.pauseOnExhaustion) { [weak self] in self?.ready(.readable) }
+    private func pause(_ error: Errno) {
+        isPaused = true
+        worker.loop.schedule(after: Listener.pauseOnExhaustion) { [weak self] in
+            self?.isPaused = false
+            self?.ready(.readable)
+        }
+        exhausted(error)
     }
 }

@@ -9,7 +9,7 @@ final class PodProxy {
     let pod: Pod
     private(set) lazy var pool = TunnelPool(pod: self)
     private var listeners: [Listener] = []
-    private var parts: [ObjectIdentifier: any PodConnection] = [:]
+    private(set) var parts: [ObjectIdentifier: any PodConnection] = [:]
     /// Who connections of this pod come from, as HBONE says it.
     let baggage: String
     private var drainReason: String?
@@ -32,6 +32,7 @@ final class PodProxy {
                     continue
                 }
                 let listener = Listener(worker: worker, descriptor: descriptor) { [unowned self] in accept(self, $0) }
+                listener.exhausted = { [unowned self] in exhausted(address.port, $0) }
                 listeners.append(listener)
                 try listener.start()
             }
@@ -41,10 +42,17 @@ final class PodProxy {
         }
     }
 
+    private func exhausted(_ port: UInt16, _ error: Errno) {
+        var record = newRecord(port == ReservedPort.outbound ? .outbound : .inbound, .plaintext, source: nil)
+        record.failure = ConnectionFailure(.overload, "connections wait to be accepted: \(error)")
+        worker.bounds.refusals.note(record)
+        worker.bounds.isExhausted()
+    }
+
     private typealias Accept = (PodProxy, consuming OwnedDescriptor) -> Void
 
     private var plan: [(SocketAddress, dualStack: Bool, transparent: Bool, Accept)] {
-        let outbound: Accept = { OutboundConnection(pod: $0, accepted: $1).start() }
+        let outbound: Accept = { OutboundConnection.accept(pod: $0, accepted: $1) }
         // Loopback only: what is redirected arrives there, and nobody outside the pod can reach it.
         return [
             (SocketAddress(.loopback(.v4), port: ReservedPort.outbound), false, false, outbound),
@@ -112,12 +120,12 @@ final class PodProxy {
     // MARK: Connections
 
     func add(_ part: any PodConnection) {
-        if parts.updateValue(part, forKey: ObjectIdentifier(part)) == nil { worker.connectionOpened() }
+        if parts.updateValue(part, forKey: ObjectIdentifier(part)) == nil { worker.opened(part) }
     }
 
     func remove(_ part: any PodConnection) {
         guard parts.removeValue(forKey: ObjectIdentifier(part)) != nil else { return }
-        worker.connectionClosed()
+        worker.closed(part)
         let pod = parts.isEmpty ? retainedWhileDraining : nil
         if parts.isEmpty { retainedWhileDraining = nil }
         // Both may be in the middle of a call: what this was the last reference to goes when the turn is over.
@@ -128,6 +136,27 @@ final class PodProxy {
         _ direction: ConnectionRecord.Direction, _ security: ConnectionRecord.Security, source: SocketAddress?
     ) -> ConnectionRecord {
         ConnectionRecord(direction: direction, security: security, pod: pod.name, source: source)
+    }
+
+    /// Why the pod may not have so many sockets more, for this peer if it was not the pod that asked.
+    func obstacle(to sockets: Int, for peer: IPAddress?) -> ConnectionFailure? {
+        worker.bounds.sockets.obstacle(to: sockets, for: account(peer)).map {
+            ConnectionFailure(.overload, $0.rawValue)
+        }
+    }
+
+    func account(of record: ConnectionRecord) -> SocketBudget.Account {
+        account(record.direction == .inbound ? record.source?.ip : nil)
+    }
+
+    func account(_ peer: IPAddress?) -> SocketBudget.Account { .init(pod: pod.name.uid, peer: peer) }
+
+    /// A connection that is closed unread. Connections refused under load share records.
+    func refuse(_ accepted: borrowing OwnedDescriptor, _ record: ConnectionRecord, _ failure: ConnectionFailure) {
+        TCPSocket.abort(accepted.raw)
+        var record = record
+        record.failure = failure
+        worker.bounds.refusals.note(record)
     }
 
     /// The certificate was renewed or withdrawn: tunnels under the old one take no new streams.
@@ -164,6 +193,20 @@ protocol PodConnection: AnyObject {
     func drain()
     /// Ends now.
     func abort(_ failure: ConnectionFailure)
+    /// Ends if it carries nothing at the moment: its descriptor is needed.
+    func endIfIdle()
+    /// Unchanged as long as it is open.
+    var socketCount: Int { get }
+    /// Who is charged for these; unchanged, too.
+    var account: SocketBudget.Account { get }
+    /// Memory for what is not read at its other end, in bytes.
+    var heldBytes: Int { get }
+}
+
+extension PodConnection {
+    func endIfIdle() {}
+    var socketCount: Int { 1 }
+    var heldBytes: Int { 0 }
 }
 
 extension Errno {

@@ -16,10 +16,19 @@ class TunnelConnection: HBONEConnection, PodConnection {
     private var mustReadOn = false
     private var isClosed = false
     private var handshakeTimer: TimerToken?
+    private var headerTimer: TimerToken?
     private var idleTimer: TimerToken?
     private var pingTimer: TimerToken?
     private var hasHeardPeer = true
     private var waitsForPeerSince: ContinuousClock.Instant?
+    private var pings: Allowance
+    private var sentBytes: UInt64 = 0
+    private var sentBytesAtCheck: UInt64 = 0
+    private var unreadSince: ContinuousClock.Instant?
+    /// Since when there was more to send, at the end of each turn, than the socket took.
+    private var blockedSince: ContinuousClock.Instant?
+    /// Memory of what the socket did not take, in bytes.
+    private(set) var heldBytes = 0
     private(set) var isDraining = false
     /// Reads of one event; a tunnel with more to say gets another turn.
     private static let readsMax = 16
@@ -29,6 +38,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
     ) {
         self.pod = pod
         worker = pod.worker
+        pings = Allowance(at: pod.worker.loop.now)
         socket = TunnelSocket(descriptor: descriptor.release())
         super.init(role: role, context: context, limits: limits)
         socket.tunnel = self
@@ -70,9 +80,14 @@ class TunnelConnection: HBONEConnection, PodConnection {
     final var pendingError: Errno? { TCPSocket.pendingError(socket.descriptor) }
 
     private func read() {
-        defer { inputDone() }
+        defer {
+            inputDone()
+            watchHeader()
+        }
         for _ in 0..<TunnelConnection.readsMax {
             guard !isClosed, end == nil else { return }
+            // Those who hold too much are cut at the end of the turn: until then nobody gets more.
+            guard !worker.bounds.memory.isOver else { break }
             let room = inputRoom
             switch TCPSocket.receive(socket.descriptor, into: room) {
             case .bytes(let count):
@@ -108,6 +123,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
             produce()
             drainOutput()
         } while isWritable && !isClosed && wantsProduce
+        noteOutput()
         if end != nil && !isClosed && (!hasOutput || !isWritable) { dispose() }
     }
 
@@ -121,12 +137,33 @@ class TunnelConnection: HBONEConnection, PodConnection {
             switch result {
             case .bytes(let count):
                 outputSent(count)
+                sentBytes &+= UInt64(count)
                 if count < offered { isWritable = false }
             case .wouldBlock, .end: isWritable = false
             case .failed(let code): return fail(ConnectionFailure(.reset, "\(Errno(code: code, call: "send"))"))
             }
         }
     }
+
+    private func noteOutput() {
+        guard !isClosed else { return }
+        let isBlocked = hasOutput || isWindowExhausted
+        if !isBlocked { blockedSince = nil } else if blockedSince == nil { blockedSince = worker.loop.now }
+        holds(hasOutput ? outputFootprint : 0)
+    }
+
+    private func holds(_ bytes: Int) {
+        guard bytes != heldBytes else { return }
+        worker.bounds.holdsMore(bytes - heldBytes)
+        heldBytes = bytes
+    }
+
+    /// What it carries is more than its TCP connection or its peer takes: another stream would only share that.
+    final var isSaturated: Bool {
+        blockedSince.map { $0.duration(to: worker.loop.now) >= TunnelConnection.saturationTime } ?? false
+    }
+
+    private static let saturationTime: Duration = .milliseconds(100)
 
     // MARK: Streams
 
@@ -154,6 +191,8 @@ class TunnelConnection: HBONEConnection, PodConnection {
             self?.closeIdle()
         }
     }
+
+    final func endIfIdle() { if idleTimer != nil { closeIdle() } }
 
     private func closeIdle() {
         guard end == nil, !isClosed else { return }
@@ -193,9 +232,35 @@ class TunnelConnection: HBONEConnection, PodConnection {
     // MARK: Life
 
     override func established(_ peer: HBONEPeer) {
-        cancelHandshakeTimer()
         idleIfUnused()
         listenForPeer()
+    }
+
+    override func settled() { cancelHandshakeTimer() }
+
+    /// A header block stops everything else on the connection until it is complete.
+    private func watchHeader() {
+        let isWaiting = isInHeaderBlock && end == nil && !isClosed
+        guard isWaiting != (headerTimer != nil) else { return }
+        if let headerTimer {
+            worker.loop.cancel(headerTimer)
+            self.headerTimer = nil
+        } else {
+            let limit = worker.configuration.headerTimeout
+            headerTimer = worker.loop.schedule(after: limit) { [weak self] in
+                self?.fail(ConnectionFailure(.timeout, "a header block was not complete within \(limit)"))
+            }
+        }
+    }
+
+    var account: SocketBudget.Account { pod.account(nil) }
+
+    override func pinged() {
+        let rate = worker.configuration.limits.pings
+        guard !pings.isUsedUp(at: worker.loop.now, rate) else {
+            return cutOff(because: "too many PINGs", code: HTTP2ErrorCode.enhanceYourCalm)
+        }
+        pings.take(at: worker.loop.now, rate)
     }
 
     // MARK: Liveness
@@ -207,6 +272,17 @@ class TunnelConnection: HBONEConnection, PodConnection {
 
     private func checkPeer() {
         guard !isClosed, end == nil else { return }
+        if hasOutput, sentBytes == sentBytesAtCheck {
+            let since = unreadSince ?? worker.loop.now
+            unreadSince = since
+            let silence = since.duration(to: worker.loop.now)
+            guard silence < worker.configuration.pingTimeout else {
+                return fail(ConnectionFailure(.timeout, "the peer has read nothing for \(silence)"))
+            }
+        } else {
+            unreadSince = nil
+        }
+        sentBytesAtCheck = sentBytes
         if hasHeardPeer {
             waitsForPeerSince = nil
         } else if let since = waitsForPeerSince {
@@ -262,6 +338,8 @@ class TunnelConnection: HBONEConnection, PodConnection {
         isClosed = true
         cancelHandshakeTimer()
         stopIdling()
+        if let headerTimer { worker.loop.cancel(headerTimer) }
+        holds(0)
         if let pingTimer { worker.loop.cancel(pingTimer) }
         worker.loop.deregister(socket)
         _ = OwnedDescriptor(adopting: socket.descriptor)

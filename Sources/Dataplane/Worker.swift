@@ -20,15 +20,26 @@ final class Worker: @unchecked Sendable {
     private(set) var mesh = MeshSnapshot()
     private var identities: [SPIFFEID: IdentityContexts] = [:]
     private var pods: [String: PodProxy] = [:]
+    /// Removed, but with connections that have until their deadline.
+    private var draining: [Departing] = []
+
+    private struct Departing {
+        weak var pod: PodProxy?
+    }
+
     private var held: [ObjectIdentifier: any HeldConnection] = [:]
     private var random = LoopRandom()
     private(set) var connections = 0
     private var isDraining = false
+    let bounds: WorkerBounds
 
     init(configuration: DataplaneConfiguration, record: @escaping RecordSink) throws(Errno) {
         self.configuration = configuration
         self.record = record
         loop = try EventLoop()
+        bounds = WorkerBounds(loop: loop, limits: configuration.limits, sink: record)
+        bounds.endIdle = { [unowned self] in endIdle() }
+        bounds.freeMemory = { [unowned self] in freeMemory() }
     }
 
     deinit { scratch.deallocate() }
@@ -61,13 +72,20 @@ final class Worker: @unchecked Sendable {
     }
 
     func detach(uid: String, after deadline: Duration) {
-        pods.removeValue(forKey: uid)?.drain(deadline: deadline, reason: "the pod was removed")
+        guard let pod = pods.removeValue(forKey: uid) else { return }
+        drain(pod, deadline: deadline, reason: "the pod was removed")
+    }
+
+    private func drain(_ pod: PodProxy, deadline: Duration, reason: String) {
+        pod.drain(deadline: deadline, reason: reason)
+        draining.removeAll { $0.pod == nil }
+        draining.append(Departing(pod: pod))
     }
 
     /// No connection is accepted from now on; those that live have until the deadline.
     func drain(deadline: Duration) {
         isDraining = true
-        for pod in pods.values { pod.drain(deadline: deadline, reason: "the proxy is shutting down") }
+        for pod in pods.values { drain(pod, deadline: deadline, reason: "the proxy is shutting down") }
         pods = [:]
     }
 
@@ -89,9 +107,15 @@ final class Worker: @unchecked Sendable {
         return home
     }
 
-    func connectionOpened() { connections += 1 }
+    func opened(_ part: any PodConnection) {
+        connections += 1
+        bounds.sockets.take(part.socketCount, for: part.account)
+    }
 
-    func connectionClosed() { connections -= 1 }
+    func closed(_ part: any PodConnection) {
+        connections -= 1
+        bounds.sockets.giveBack(part.socketCount, for: part.account)
+    }
 
     /// Keeps a connection until the mesh or an identity changes, or its time is up.
     func hold(_ connection: any HeldConnection) { held[ObjectIdentifier(connection)] = connection }
@@ -100,6 +124,22 @@ final class Worker: @unchecked Sendable {
 
     private func resumeHeld() {
         for connection in held.values { connection.retry() }
+    }
+
+    // MARK: Pressure
+
+    private var parts: [any PodConnection] {
+        (pods.values + draining.compactMap(\.pod)).flatMap { Array($0.parts.values) }
+    }
+
+    private func endIdle() { for part in parts { part.endIfIdle() } }
+
+    private func freeMemory() {
+        let holders = parts.filter { $0.heldBytes > 0 }
+        for index in bounds.memory.victims(of: holders.map { ($0.account.owner, $0.heldBytes) }) {
+            let text = "cut to bound memory: \(holders[index].heldBytes) bytes were held that nobody reads"
+            holders[index].abort(ConnectionFailure(.overload, text))
+        }
     }
 }
 

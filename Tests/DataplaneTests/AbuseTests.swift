@@ -56,7 +56,11 @@ struct AbuseTests {
 
     @Test("is refused, with one line each, and leaves no descriptor and no memory behind", arguments: all)
     func refused(_ abuse: Abuse) async throws {
-        let mesh = try await TestMesh()
+        // Here each attempt is to be looked at: how they are limited is another test's.
+        let mesh = try await TestMesh { configuration in
+            configuration.limits.failedHandshakes = .init(burst: 1_000_000, perSecond: 1_000_000)
+            configuration.limits.handshakesPerPeerMax = 512
+        }
         let client = try AbuseClient(mesh)
         // The allocator reaches its high-water mark first, which is that of one batch.
         let warmUp = abuse.count / 4

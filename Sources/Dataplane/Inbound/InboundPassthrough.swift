@@ -30,6 +30,9 @@ enum InboundPassthrough {
                 .denied, "plaintext from an enrolled pod: \(peer.namespace)/\(peer.name)")
             return pod.worker.record(record)
         }
+        if let obstacle = pod.obstacle(to: PlainRelay.socketCount, for: source.ip) {
+            return pod.refuse(accepted, record, obstacle)
+        }
         let options = DeliveryOptions.options(source: source.ip, destination: destination.ip, ports: sourcePorts)
         PlainRelay.start(pod: pod, accepted: accepted, to: destination, options: options, record: record)
     }

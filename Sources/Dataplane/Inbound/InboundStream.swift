@@ -24,6 +24,7 @@ final class InboundStream: TunnelledSocket {
     private func connected() {
         stopTimer()
         isConnected = true
+        watchIdleness()
         tunnel?.accept(stream: stream)
         tunnel?.markDirty()
     }

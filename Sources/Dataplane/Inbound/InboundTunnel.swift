@@ -13,13 +13,21 @@ final class InboundTunnel: TunnelConnection {
     private let source: SocketAddress
     private let local: SocketAddress
     private let opened: ContinuousClock.Instant
-    private var isEstablished = false
+    /// Its place among those that have not set up HTTP/2 yet.
+    private var handshake: HandshakeQueue<InboundTunnel>.Ticket?
+    private var isRecorded = false
+    private var denied: Allowance
 
     static func accept(pod: PodProxy, accepted: consuming OwnedDescriptor) {
         let worker = pod.worker
         guard let source = TCPSocket.peerAddress(accepted.raw), let local = TCPSocket.localAddress(accepted.raw) else {
             // The client is gone already.
             return
+        }
+        if let obstacle = obstacle(pod, source.ip) {
+            var record = pod.newRecord(.inbound, .mutualTLS, source: source)
+            record.destination = local
+            return pod.refuse(accepted, record, obstacle)
         }
         guard let contexts = worker.contexts(for: pod.pod.identity) else {
             TCPSocket.abort(accepted.raw)
@@ -29,7 +37,24 @@ final class InboundTunnel: TunnelConnection {
             record.failure = ConnectionFailure(.identity, text)
             return worker.record(record)
         }
-        InboundTunnel(pod: pod, context: contexts.server, source: source, local: local, accepted: accepted).start()
+        if let oldest = worker.bounds.handshakes.displaced() {
+            oldest.fail(ConnectionFailure(.overload, "made room for newer ones: TLS and HTTP/2 were not set up yet"))
+        }
+        let tunnel = InboundTunnel(
+            pod: pod, context: contexts.server, source: source, local: local, accepted: accepted)
+        tunnel.handshake = worker.bounds.handshakes.enter(tunnel, from: source.ip)
+        tunnel.start()
+    }
+
+    private static func obstacle(_ pod: PodProxy, _ peer: IPAddress) -> ConnectionFailure? {
+        let bounds = pod.worker.bounds
+        if bounds.handshakes.isFull(for: peer) {
+            return ConnectionFailure(.overload, "the peer's address has too many connections without TLS and HTTP/2")
+        }
+        if bounds.failedHandshakes.isUsedUp(peer, at: pod.worker.loop.now) {
+            return ConnectionFailure(.overload, "the peer's address has failed to prove who it is too often")
+        }
+        return pod.obstacle(to: 1, for: peer)
     }
 
     private init(
@@ -39,31 +64,47 @@ final class InboundTunnel: TunnelConnection {
         self.source = source
         self.local = local
         opened = pod.worker.loop.now
+        denied = Allowance(at: pod.worker.loop.now)
         super.init(pod: pod, role: .server, context: context, limits: HBONELimits(), descriptor: accepted)
     }
 
     // MARK: The connection
 
-    override func established(_ peer: HBONEPeer) {
-        super.established(peer)
-        isEstablished = true
+    override var account: SocketBudget.Account { pod.account(source.ip) }
+
+    override func settled() {
+        super.settled()
+        leaveHandshakes()
     }
 
     override func ended(_ end: ConnectionEnd) {
-        if !isEstablished { recordRefusal(ConnectionFailure(end)) }
+        failed(ConnectionFailure(end))
         super.ended(end)
     }
 
     override func fail(_ failure: ConnectionFailure) {
-        if !isEstablished && end == nil { recordRefusal(failure) }
+        if end == nil { failed(failure) }
         super.fail(failure)
     }
 
-    private func recordRefusal(_ failure: ConnectionFailure) {
-        isEstablished = true
+    override func disposed() { leaveHandshakes() }
+
+    /// It ends: if before HTTP/2 was set up, or by the peer's fault, that is a record of its own.
+    private func failed(_ failure: ConnectionFailure) {
+        guard handshake != nil || failure.kind == .http2 || failure.kind == .timeout, !isRecorded else { return }
+        isRecorded = true
         var record = newRecord()
         record.failure = failure
+        guard failure.kind != .overload else { return worker.bounds.refusals.note(record) }
         worker.record(record)
+        if handshake != nil, failure.kind != .drained {
+            worker.bounds.failedHandshakes.take(source.ip, at: worker.loop.now)
+        }
+    }
+
+    private func leaveHandshakes() {
+        if let handshake { worker.bounds.handshakes.leave(handshake) }
+        handshake = nil
     }
 
     private func newRecord() -> ConnectionRecord {
@@ -87,17 +128,40 @@ final class InboundTunnel: TunnelConnection {
             record.failure = ConnectionFailure(.denied, reason)
             worker.record(record)
             refuse(stream: stream, status: status, reason: reason)
+            noteDenial()
         case .deliver(let target):
             record.destination = target
-            deliver(stream, to: target, record: record)
+            if let obstacle = pod.obstacle(to: 1, for: source.ip) {
+                refuse(stream, record, obstacle)
+                noteDenial()
+            } else {
+                deliver(stream, to: target, record: record)
+            }
         }
         markDirty()
+    }
+
+    private func refuse(_ stream: Int32, _ record: ConnectionRecord, _ failure: ConnectionFailure) {
+        var record = record
+        record.failure = failure
+        if failure.kind == .overload { worker.bounds.refusals.note(record) } else { worker.record(record) }
+        refuse(stream: stream, status: 503, reason: failure.description)
+    }
+
+    /// A peer that goes on asking for what it may not have costs us more than it is worth.
+    private func noteDenial() {
+        let rate = worker.configuration.limits.deniedRequests
+        guard !denied.isUsedUp(at: worker.loop.now, rate) else {
+            return cutOff(because: "too many requests that are denied", code: HTTP2ErrorCode.enhanceYourCalm)
+        }
+        denied.take(at: worker.loop.now, rate)
     }
 
     override func malformedRequest(stream: Int32, reason: String) {
         var record = newRecord()
         record.failure = ConnectionFailure(.denied, reason)
         worker.record(record)
+        noteDenial()
         markDirty()
     }
 
@@ -107,11 +171,11 @@ final class InboundTunnel: TunnelConnection {
             let socket = try pod.connect(to: target, options: options)
             InboundStream(pod: pod, descriptor: socket, record: record).connect(over: self, stream: stream)
         } catch {
-            var record = record
-            let reason = "connection to \(target) failed: \(error)"
-            record.failure = ConnectionFailure(.connect, reason)
-            worker.record(record)
-            refuse(stream: stream, status: 503, reason: reason)
+            refuse(
+                stream, record,
+                error.isExhaustion
+                    ? ConnectionFailure(.overload, "\(error)")
+                    : ConnectionFailure(.connect, "connection to \(target) failed: \(error)"))
         }
     }
 }

@@ -7,33 +7,37 @@ import SPIFFE
 ///
 /// Connections that ask for it while it is being dialled wait for that one dial and share its outcome.
 final class ClientTunnel: TunnelConnection {
-    let key: TunnelPool.Key
+    private let group: TunnelGroup
     private var dialling = true
     private var waiting: [OutboundStream] = []
     private var connectTimer: TimerToken?
 
-    private init(key: TunnelPool.Key, pod: PodProxy, contexts: IdentityContexts, descriptor: consuming OwnedDescriptor)
-    {
-        self.key = key
+    private var key: TunnelPool.Key { group.key }
+
+    private init(
+        group: TunnelGroup, pod: PodProxy, contexts: IdentityContexts, descriptor: consuming OwnedDescriptor
+    ) {
+        self.group = group
         super.init(pod: pod, role: .client, context: contexts.client, limits: HBONELimits(), descriptor: descriptor)
         let limit = worker.configuration.connectTimeout
+        let port = group.key.endpoint.port
         connectTimer = worker.loop.schedule(after: limit) { [weak self] in
             self?.fail(
                 ConnectionFailure(
                     .connect,
-                    "connection timed out after \(limit), maybe a NetworkPolicy is blocking HBONE port \(key.endpoint.port)"
+                    "connection timed out after \(limit), maybe a NetworkPolicy is blocking HBONE port \(port)"
                 )
             )
         }
     }
 
-    static func dial(_ key: TunnelPool.Key, from pod: PodProxy, contexts: IdentityContexts) throws(Errno)
-        -> ClientTunnel
-    {
+    static func dial(
+        in group: TunnelGroup, from pod: PodProxy, contexts: IdentityContexts
+    ) throws(Errno) -> ClientTunnel {
         var options = TCPSocket.ConnectOptions()
         options.mark = SocketMark.proxy
-        let descriptor = try pod.connect(to: key.endpoint, options: options)
-        return ClientTunnel(key: key, pod: pod, contexts: contexts, descriptor: descriptor)
+        let descriptor = try pod.connect(to: group.key.endpoint, options: options)
+        return ClientTunnel(group: group, pod: pod, contexts: contexts, descriptor: descriptor)
     }
 
     override var isConnecting: Bool { dialling }
@@ -51,11 +55,14 @@ final class ClientTunnel: TunnelConnection {
 
     // MARK: Streams
 
-    var mayOpenStream: Bool {
-        guard !isDraining, end == nil, !goAwayReceived, !isSilent else { return false }
-        let budget = worker.configuration.streamsPerTunnelMax
-        guard peer != nil else { return waiting.count < budget }
-        return activeStreams < min(budget, peerMaxConcurrentStreams)
+    var load: TunnelChoice.Load {
+        let limit = worker.configuration.limits.streamsPerTunnelMax
+        let streams = peer == nil ? waiting.count : activeStreams
+        return TunnelChoice.Load(
+            streams: streams,
+            isUsable: !isDraining && end == nil && !goAwayReceived && !isSilent
+                && streams < (peer == nil ? limit : min(limit, peerMaxConcurrentStreams)),
+            isDialling: peer == nil, isSaturated: isSaturated)
     }
 
     /// Opens the stream now or when the peer has proved who it is: nothing of a connection is told to anybody before.
@@ -92,6 +99,12 @@ final class ClientTunnel: TunnelConnection {
             stream.record.destinationIdentity = peer.id
             request(stream)
         }
+        group.hasRoom()
+    }
+
+    override func closed(stream: Int32, code: UInt32) {
+        super.closed(stream: stream, code: code)
+        group.hasRoom()
     }
 
     override func responded(stream: Int32, status: Int, reason: String?) {
@@ -108,18 +121,18 @@ final class ClientTunnel: TunnelConnection {
     func retire() { drain() }
 
     override func drain() {
-        pod.pool.remove(self)
+        group.remove(self)
         super.drain()
     }
 
     override func ended(_ end: ConnectionEnd) {
         super.ended(end)
-        pod.pool.remove(self)
+        group.remove(self)
         failWaiting(ConnectionFailure(end))
     }
 
     override func fail(_ failure: ConnectionFailure) {
-        pod.pool.remove(self)
+        group.remove(self)
         super.fail(failure)
         failWaiting(failure)
     }

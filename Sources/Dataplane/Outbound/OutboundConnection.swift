@@ -22,7 +22,17 @@ final class OutboundConnection: HeldConnection, PodConnection {
     private var holdTimer: TimerToken?
     private var waitsFor = ""
 
-    init(pod: PodProxy, accepted: consuming OwnedDescriptor) {
+    static func accept(pod: PodProxy, accepted: consuming OwnedDescriptor) {
+        guard let obstacle = pod.obstacle(to: 1, for: nil) else {
+            return OutboundConnection(pod: pod, accepted: accepted).start()
+        }
+        var record = pod.newRecord(.outbound, .plaintext, source: TCPSocket.peerAddress(accepted.raw))
+        record.sourceIdentity = pod.pod.identity
+        record.destination = TCPSocket.originalDestination(accepted.raw)
+        pod.refuse(accepted, record, obstacle)
+    }
+
+    private init(pod: PodProxy, accepted: consuming OwnedDescriptor) {
         self.pod = pod
         worker = pod.worker
         opened = pod.worker.loop.now
@@ -32,7 +42,7 @@ final class OutboundConnection: HeldConnection, PodConnection {
         descriptor = consume accepted
     }
 
-    func start() {
+    private func start() {
         pod.add(self)
         guard let destination = record.destination else {
             return refuse(ConnectionFailure(.connect, "the original destination of the connection is unknown"))
@@ -127,6 +137,8 @@ final class OutboundConnection: HeldConnection, PodConnection {
         worker.record(record)
         pod.remove(self)
     }
+
+    var account: SocketBudget.Account { pod.account(nil) }
 
     func drain() {}
 

@@ -14,6 +14,8 @@ final class OutboundStream: TunnelledSocket {
     private var phase = Phase.requested
     private var responseTimer: TimerToken?
     private weak var opening: ClientTunnel?
+    /// Where it waits for a stream to end.
+    private var queue: TunnelGroup?
     /// It was asked for on a tunnel that had served others: what failed may be that tunnel, not the peer.
     private var isOnPooledTunnel = false
     private var hasStartedOver = false
@@ -31,21 +33,37 @@ final class OutboundStream: TunnelledSocket {
         }
         let limit = worker.configuration.connectTimeout + worker.configuration.responseTimeout
         responseTimer = worker.loop.schedule(after: limit) { [weak self] in
-            self?.abort(ConnectionFailure(.timeout, "no answer to CONNECT within \(limit)"))
+            guard let self else { return }
+            let text = queue == nil ? "no answer to CONNECT" : "no stream to \(key.endpoint) became free"
+            abort(ConnectionFailure(.timeout, "\(text) within \(limit)"))
         }
         open(contexts)
     }
 
     private func open(_ contexts: IdentityContexts) {
         do {
-            let tunnel = try pod.pool.tunnel(to: key, contexts: contexts)
-            if let peer = tunnel.peer { record.destinationIdentity = peer.id }
-            isOnPooledTunnel = tunnel.peer != nil
-            opening = tunnel
-            tunnel.open(self)
+            try pod.pool.carry(self, to: key, contexts: contexts)
         } catch {
-            abort(ConnectionFailure(.connect, "connection to \(key.endpoint) failed: \(error)"))
+            abort(error)
         }
+    }
+
+    func join(_ tunnel: ClientTunnel) {
+        if let peer = tunnel.peer { record.destinationIdentity = peer.id }
+        isOnPooledTunnel = tunnel.peer != nil
+        opening = tunnel
+        tunnel.open(self)
+    }
+
+    func wait(in queue: TunnelGroup) { self.queue = queue }
+
+    /// There is room for it now; it waits no more.
+    func goOn() {
+        queue = nil
+        guard !pod.isDraining, let contexts = worker.contexts(for: pod.pod.identity) else {
+            return abort(ConnectionFailure(.drained, "no new connections are made for the pod"))
+        }
+        open(contexts)
     }
 
     /// Once, and only before the answer: nothing was read from the application yet, so nothing can be lost or sent twice.
@@ -113,6 +131,7 @@ final class OutboundStream: TunnelledSocket {
             return abort(failure)
         }
         phase = .open
+        watchIdleness()
         becameReadable()
     }
 
@@ -132,6 +151,8 @@ final class OutboundStream: TunnelledSocket {
     override func finished() {
         stopTimer()
         opening?.giveUp(self)
+        queue?.giveUp(self)
+        queue = nil
     }
 
     private func stopTimer() {

@@ -1,5 +1,4 @@
 import IPAddressing
-import LinuxNetworking
 import SPIFFE
 
 /// The tunnels from one pod to its peers, by destination and by who must answer there.
@@ -13,28 +12,27 @@ final class TunnelPool {
     }
 
     private unowned let pod: PodProxy
-    private var tunnels: [Key: [ClientTunnel]] = [:]
+    private var groups: [Key: TunnelGroup] = [:]
 
     init(pod: PodProxy) { self.pod = pod }
 
-    /// A tunnel that takes one more stream: a live one, one that is being dialled, or a new one.
-    func tunnel(to key: Key, contexts: IdentityContexts) throws(Errno) -> ClientTunnel {
-        if let live = tunnels[key]?.first(where: { $0.mayOpenStream }) { return live }
-        let tunnel = try ClientTunnel.dial(key, from: pod, contexts: contexts)
-        tunnels[key, default: []].append(tunnel)
-        tunnel.start()
-        return tunnel
+    /// Peers to which there are tunnels, or connections that wait for one.
+    var peerCount: Int { groups.count }
+
+    /// Puts the stream on a tunnel to the peer: a live one, one that is being dialled, or a new one; or lets it wait.
+    ///
+    /// - Throws: why it must be refused.
+    func carry(_ stream: OutboundStream, to key: Key, contexts: IdentityContexts) throws(ConnectionFailure) {
+        let group = groups[key] ?? TunnelGroup(key: key, pod: pod)
+        groups[key] = group
+        defer { if group.isEmpty { remove(group) } }
+        try group.carry(stream, contexts: contexts)
     }
 
-    func remove(_ tunnel: ClientTunnel) {
-        tunnels[tunnel.key]?.removeAll { $0 === tunnel }
-        if tunnels[tunnel.key]?.isEmpty == true { tunnels[tunnel.key] = nil }
+    func remove(_ group: TunnelGroup) {
+        if groups[group.key] === group { groups[group.key] = nil }
     }
 
     /// New streams need new connections from now on; the present ones end with their last stream.
-    func retire() {
-        let all = tunnels.values.joined()
-        tunnels = [:]
-        for tunnel in all { tunnel.retire() }
-    }
+    func retire() { for group in groups.values { group.retire() } }
 }

@@ -8,6 +8,8 @@ class AppSocket: Pollable {
     unowned let pod: PodProxy
     unowned let worker: Worker
     private var pending = ByteQueue()
+    /// Memory of what is pending, in bytes.
+    private(set) var heldBytes = 0
     private(set) var bytesRead: UInt64 = 0
     private(set) var bytesWritten: UInt64 = 0
     /// Edge-triggered: true until a read said EAGAIN.
@@ -111,6 +113,14 @@ class AppSocket: Pollable {
             if skip < bytes.count { pending.append(UnsafeRawBufferPointer(rebasing: bytes[skip...])) }
             skip = max(0, skip &- bytes.count)
         }
+        noteHeld()
+    }
+
+    private func noteHeld() {
+        let bytes = pending.capacity
+        guard bytes != heldBytes else { return }
+        worker.bounds.holdsMore(bytes - heldBytes)
+        heldBytes = bytes
     }
 
     /// No more will be written: FIN after what is pending.
@@ -124,6 +134,7 @@ class AppSocket: Pollable {
         guard !pending.isEmpty else { return }
         guard let sent = pending.withBytes({ send($0) }) else { return }
         pending.removeFirst(sent)
+        noteHeld()
         if sent > 0 { took(sent) }
         if pending.isEmpty && !isClosed { finishWriting() }
     }
@@ -176,6 +187,7 @@ class AppSocket: Pollable {
         isClosed = true
         worker.loop.deregister(self)
         pending.removeAll()
+        noteHeld()
         if reset { TCPSocket.abort(descriptor) }
         _ = OwnedDescriptor(adopting: descriptor)
         descriptor = -1

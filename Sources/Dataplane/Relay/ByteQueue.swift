@@ -9,6 +9,8 @@ struct ByteQueue: ~Copyable {
     deinit { storage?.deallocate() }
 
     var count: Int { tail - head }
+    /// Memory, in bytes.
+    var capacity: Int { storage?.count ?? 0 }
     var isEmpty: Bool { head == tail }
 
     mutating func append(_ bytes: UnsafeRawBufferPointer) {

@@ -14,7 +14,12 @@ final class PlainRelay: PodConnection {
     private var isConnected = false
     private var isFinished = false
     private var connectTimer: TimerToken?
+    private var idleWatch: IdleWatch?
     private static let readsMax = 16
+    static let socketCount = 2
+    let account: SocketBudget.Account
+    var socketCount: Int { PlainRelay.socketCount }
+    var heldBytes: Int { client.heldBytes + server.heldBytes }
 
     /// Takes the accepted connection over and dials `target` inside the pod's network namespace.
     static func start(
@@ -27,6 +32,9 @@ final class PlainRelay: PodConnection {
         } catch {
             TCPSocket.abort(accepted.raw)
             var record = record
+            guard !error.isExhaustion else {
+                return pod.refuse(accepted, record, ConnectionFailure(.overload, "\(error)"))
+            }
             record.failure = ConnectionFailure(.connect, "connection to \(target) failed: \(error)")
             pod.worker.record(record)
         }
@@ -37,6 +45,7 @@ final class PlainRelay: PodConnection {
     ) {
         self.pod = pod
         self.record = record
+        account = pod.account(of: record)
         worker = pod.worker
         opened = pod.worker.loop.now
         client = RelaySocket(pod: pod, descriptor: accepted)
@@ -69,6 +78,12 @@ final class PlainRelay: PodConnection {
             return false
         }
         isConnected = true
+        idleWatch = IdleWatch(worker) { [weak self] in
+            guard let self else { return 0 }
+            return client.bytesRead &+ server.bytesRead &+ client.bytesWritten &+ server.bytesWritten
+        } expired: { [weak self] in
+            self?.finish($0, reset: true)
+        }
         pump(from: client)
         return !isFinished
     }
@@ -119,6 +134,7 @@ final class PlainRelay: PodConnection {
         guard !isFinished else { return }
         isFinished = true
         stopTimer()
+        idleWatch?.stop()
         let outbound = record.direction == .outbound
         record.bytesSent = outbound ? client.bytesRead : server.bytesRead
         record.bytesReceived = outbound ? client.bytesWritten : server.bytesWritten

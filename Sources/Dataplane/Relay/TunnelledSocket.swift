@@ -16,9 +16,12 @@ class TunnelledSocket: AppSocket, PodConnection {
     private let opened: ContinuousClock.Instant
     private var streamIsClosed = false
     private var isFinished = false
+    private var idleWatch: IdleWatch?
+    let account: SocketBudget.Account
 
     init(pod: PodProxy, descriptor: consuming OwnedDescriptor, record: ConnectionRecord) {
         self.record = record
+        account = pod.account(of: record)
         opened = pod.worker.loop.now
         super.init(pod: pod, descriptor: descriptor)
         pod.add(self)
@@ -29,6 +32,15 @@ class TunnelledSocket: AppSocket, PodConnection {
         self.tunnel = tunnel
         self.stream = stream
         carrier = tunnel.attach(self, id: stream)
+    }
+
+    /// From now on it may not stay idle for ever, where that is limited.
+    final func watchIdleness() {
+        idleWatch = IdleWatch(worker) { [weak self] in
+            self.map { $0.bytesRead &+ $0.bytesWritten } ?? 0
+        } expired: { [weak self] in
+            self?.abort($0)
+        }
     }
 
     // MARK: Application to peer
@@ -136,6 +148,7 @@ class TunnelledSocket: AppSocket, PodConnection {
     final func finish(_ failure: ConnectionFailure?, reset: Bool = false) {
         guard !isFinished else { return }
         isFinished = true
+        idleWatch?.stop()
         closeSocket(reset: reset)
         record.failure = failure
         record.duration = opened.duration(to: worker.loop.now)

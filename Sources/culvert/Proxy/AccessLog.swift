@@ -108,12 +108,15 @@ final class AccessLog: Sendable {
         let totals = totals[record.direction.index * ConnectionRecord.Security.allCases.count + record.security.index]
         totals.sent.add(record.bytesSent)
         totals.received.add(record.bytesReceived)
-        if let failure = record.failure { totals.failed[failure.kind]?.add() } else { totals.complete.add() }
+        guard let failure = record.failure else { return totals.complete.add() }
+        totals.failed[failure.kind]?.add(record.count)
     }
 }
 
 extension CaseIterable where Self: Equatable {
-    fileprivate var index: Int { Self.allCases.distance(from: Self.allCases.startIndex, to: Self.allCases.firstIndex(of: self)!) }
+    fileprivate var index: Int {
+        Self.allCases.distance(from: Self.allCases.startIndex, to: Self.allCases.firstIndex(of: self)!)
+    }
 }
 
 extension ConnectionRecord {
@@ -143,6 +146,7 @@ extension ConnectionRecord {
         line.add("duration_ms", Int(duration / .milliseconds(1)), to: &bytes)
         add("response_flags", failure?.kind.rawValue)
         add("error", failure?.description)
+        if count > 1 { line.add("count", count, to: &bytes) }
         line.end(&bytes)
     }
 }

@@ -58,6 +58,8 @@ struct ProxyNode: ServiceLifecycle.Service {
         self.logger = logger
         let accessLog = AccessLog(counters: counters, format: settings.logging.format, level: settings.logging.level)
         self.accessLog = accessLog
+        // Before the data plane looks how many it may use.
+        DescriptorLimit.raise()
         var configuration = DataplaneConfiguration(trustDomain: settings.trustDomain, node: settings.node)
         configuration.loops = settings.workers
         configuration.tlsRecords = settings.tlsRecords
@@ -125,11 +127,10 @@ struct ProxyNode: ServiceLifecycle.Service {
     // MARK: Running
 
     func run() async throws {
-        let descriptors = DescriptorLimit.raise()
         logger.info(
             "Proxy started",
             metadata: [
-                "descriptors": .stringConvertible(descriptors), "trust domain": "\(settings.trustDomain)",
+                "descriptors": .stringConvertible(DescriptorLimit.current), "trust domain": "\(settings.trustDomain)",
                 "directory": "\(settings.runDirectory)",
             ])
         let shutdown = AsyncStream<Void>.makeStream()
