@@ -96,7 +96,12 @@ final class PodProxy {
     func connect(to address: SocketAddress, options: TCPSocket.ConnectOptions) throws(Errno) -> OwnedDescriptor {
         try inNamespace { () throws(Errno) in
             let socket = try TCPSocket.connect(to: address, options: options)
-            KeepAlive.configure(socket.raw)
+            // The application is in the same kernel: it cannot vanish without a word.
+            if options.bindToLoopback || options.mark == SocketMark.delivery {
+                try? TCPSocket.setNoDelay(socket.raw)
+            } else {
+                KeepAlive.configure(socket.raw)
+            }
             return socket
         }
     }

@@ -157,6 +157,13 @@ public final class EventLoop: @unchecked Sendable {
         departed.append(Unmanaged.passUnretained(pollable).takeRetainedValue())
     }
 
+    /// The same for one whose descriptor is closed next, and was never duplicated: the kernel then forgets it by itself.
+    public func deregisterForClose(_ pollable: Pollable) {
+        guard pollable.registration != .none else { return }
+        pollable.registration = .none
+        departed.append(Unmanaged.passUnretained(pollable).takeRetainedValue())
+    }
+
     // MARK: - Time
 
     /// Runs `body` once, at the first turn that begins at least `delay` from now.

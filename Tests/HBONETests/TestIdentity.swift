@@ -1,4 +1,5 @@
 import COpenSSL
+import Glibc
 import HBONE
 import SPIFFE
 
@@ -30,11 +31,22 @@ struct TestIdentity: Sendable {
         -> TLSContext
     {
         do {
-            return try TLSContext(role: role, certificateChainDER: chain, privateKeyDER: keyDER, verify: verify)
+            return try TLSContext(
+                role: role, certificateChainDER: chain, privateKeyDER: keyDER, records: Self.records, verify: verify)
         } catch {
             preconditionFailure("\(error)")
         }
     }
+
+    /// CULVERT_TLS_RECORDS, so that the whole suite can be run over each of them: own (the default), portable or libssl.
+    static let records: TLSRecords = {
+        switch getenv("CULVERT_TLS_RECORDS").map({ String(cString: $0) }) {
+        case nil, "own": .own(vectorAES: true)
+        case "portable": .own(vectorAES: false)
+        case "libssl": .libssl
+        case let other: preconditionFailure("CULVERT_TLS_RECORDS=\(other ?? "") is none of own, portable and libssl")
+        }
+    }()
 
     /// Stands in for SPIFFE's verifier: takes the leaf's URI at its word.
     static let acceptAny: @Sendable ([[UInt8]]) -> TLSPeerVerdict = { chain in

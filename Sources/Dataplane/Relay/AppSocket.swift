@@ -123,6 +123,9 @@ class AppSocket: Pollable {
         heldBytes = bytes
     }
 
+    /// The socket is closed as soon as both directions have ended, so that FIN needs no call of its own.
+    var closesAtEnd: Bool { false }
+
     /// No more will be written: FIN after what is pending.
     final func writeEnd() {
         guard !shouldShutDown else { return }
@@ -142,7 +145,8 @@ class AppSocket: Pollable {
     private func finishWriting() {
         if shouldShutDown && !hasShutDown {
             hasShutDown = true
-            TCPSocket.shutdownWrite(descriptor)
+            // Where both directions have ended the close that follows says so.
+            if !closesAtEnd { TCPSocket.shutdownWrite(descriptor) }
         }
         wroteAll()
     }
@@ -185,7 +189,7 @@ class AppSocket: Pollable {
     final func closeSocket(reset: Bool) {
         guard !isClosed else { return }
         isClosed = true
-        worker.loop.deregister(self)
+        worker.loop.deregisterForClose(self)
         pending.removeAll()
         noteHeld()
         if reset { TCPSocket.abort(descriptor) }

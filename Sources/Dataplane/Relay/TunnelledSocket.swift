@@ -81,6 +81,9 @@ class TunnelledSocket: AppSocket, PodConnection {
         if tunnel.wantsProduce { tunnel.markDirty() }
     }
 
+    /// What was read is in the tunnel, and END_STREAM behind it: the stream closes as soon as these have left.
+    override var closesAtEnd: Bool { hasReadEnd }
+
     override func wroteAll() {
         if streamIsClosed { finish(nil) }
     }

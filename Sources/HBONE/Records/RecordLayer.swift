@@ -116,8 +116,15 @@ struct RecordLayer: ~Copyable {
     mutating func updateKeysIfDue(_ output: inout CiphertextQueue) {
         guard owesKeyUpdate || sending.cipher.sequence >= RecordProtection.recordsPerKeyMax else { return }
         owesKeyUpdate = false
-        // KeyUpdate, one byte long: not requested in turn (RFC 8446 4.6.3).
-        send([24, 0, 0, 1, 0], type: ContentType.handshake, to: &output)
+        sendKeyUpdate(requesting: false, to: &output)
+    }
+
+    /// New keys here, and the peer is asked for new ones of its own.
+    mutating func requestKeyUpdate(_ output: inout CiphertextQueue) { sendKeyUpdate(requesting: true, to: &output) }
+
+    /// One byte long (RFC 8446 4.6.3).
+    private mutating func sendKeyUpdate(requesting: Bool, to output: inout CiphertextQueue) {
+        send([24, 0, 0, 1, requesting ? 1 : 0], type: ContentType.handshake, to: &output)
         sending.update()
     }
 
