@@ -42,14 +42,18 @@ final class TestMesh: Sendable {
     }
 
     /// Tells both proxies the mesh; `serviceAccount` is who the client's proxy believes the server to be, `speaking` how.
-    func publish(expectingServerAs serviceAccount: String, speaking tunnel: Workload.TunnelProtocol = .hbone) throws {
+    func publish(
+        expectingServerAs serviceAccount: String, speaking tunnel: Workload.TunnelProtocol = .hbone,
+        outsiderSpeaking outsiderTunnel: Workload.TunnelProtocol = .none
+    ) throws {
         var believed = try server.workload(serviceAccount: serviceAccount)
         believed.tunnelProtocol = tunnel
         let workloads = try [
             client.workload(serviceAccount: "client"), believed,
             Workload(
-                uid: "outsider", name: "outsider", namespace: "legacy", serviceAccount: "default",
-                trustDomain: trust.trustDomain, addresses: [outsider.v4, outsider.v6], tunnelProtocol: .none
+                uid: "outsider", name: "outsider", namespace: outsiderTunnel == .none ? "legacy" : "shop",
+                serviceAccount: outsiderTunnel == .none ? "default" : "outsider",
+                trustDomain: trust.trustDomain, addresses: [outsider.v4, outsider.v6], tunnelProtocol: outsiderTunnel
             ),
         ]
         let mesh = MeshSnapshot().applying(MeshUpdate(upsertedWorkloads: workloads))

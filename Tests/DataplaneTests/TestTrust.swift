@@ -1,6 +1,7 @@
 import Crypto
 import FoundationEssentials
 import SPIFFE
+import SwiftASN1
 import X509
 
 /// A trust domain with a root, and leaves for whoever asks.
@@ -27,6 +28,8 @@ struct TestTrust {
             issuerPrivateKey: key
         )
     }
+
+    var rootPEM: String { get throws { try root.serializeAsPEM().pemString } }
 
     var bundles: TrustBundleSet {
         get throws { TrustBundleSet([try TrustBundle(trustDomain: trustDomain, authorities: [root])]) }
