@@ -50,7 +50,9 @@ struct RecordCipher: ~Copyable {
         context = vector == nil ? EVP_CIPHER_CTX_new() : nil
     }
 
-    private func install(_ suite: TLSCipherSuite, key: UnsafeRawBufferPointer, iv: UnsafeRawBufferPointer, _ seals: Bool) {
+    private func install(
+        _ suite: TLSCipherSuite, key: UnsafeRawBufferPointer, iv: UnsafeRawBufferPointer, _ seals: Bool
+    ) {
         memory.copyMemory(from: iv)
         if let vector { return vector.expand(key.baseAddress, memory.baseAddress! + Self.keyOffset) }
         let isKeyed = suite.name.withUTF8Buffer { name in
