@@ -103,27 +103,6 @@ extension TestPod {
     }
 }
 
-private enum Usage {
-    static func descriptors() throws -> Int {
-        let directory = try #require(opendir("/proc/self/fd"))
-        defer { closedir(directory) }
-        var count = 0
-        while readdir(directory) != nil { count += 1 }
-        return count
-    }
-
-    /// Of this process.
-    static func residentKiB() throws -> Int {
-        let file = try #require(fopen("/proc/self/statm", "r"))
-        defer { fclose(file) }
-        var line = [CChar](repeating: 0, count: 256)
-        fgets(&line, Int32(line.count), file)
-        let fields = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self).split(
-            separator: " ")
-        return try #require(Int(fields[1])) * 4
-    }
-}
-
 /// Dials the server's 15008 from outside the mesh.
 final class AbuseClient: Sendable {
     private let host: TestNetwork.Host

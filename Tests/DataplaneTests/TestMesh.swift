@@ -6,6 +6,7 @@ import NamespaceKit
 import Redirection
 import SPIFFE
 import Synchronization
+import Testing
 
 @testable import Dataplane
 
@@ -76,6 +77,8 @@ final class TestPod: Sendable {
     let dataplane: Dataplane
     let redirection: PodRedirection
     let records: Records
+    /// Among them those of its event loops.
+    private let threads: Set<String>
     private let trustDomain: TrustDomain
 
     init(
@@ -91,8 +94,22 @@ final class TestPod: Sendable {
         configuration.holdTimeout = .seconds(2)
         configuration.handshakeTimeout = .seconds(2)
         configure(&configuration)
+        let others = try Usage.threads()
         dataplane = try Dataplane(configuration: configuration) { records.append($0) }
+        threads = try Usage.threads().subtracting(others)
         redirection = try PodRedirection(pod: name, namespace: host.namespace, stateDirectory: stateDirectory)
+    }
+
+    /// That its event loops spent on a CPU.
+    var loopTime: Duration { threads.map(Usage.time(ofLoop:)).reduce(.zero, +) }
+
+    /// Waits until no more than so many connections and tunnels are open at its proxy.
+    func settle(connections: Int) async throws {
+        for _ in 0..<1000 {
+            guard try await dataplane.connectionCount() > connections else { return }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        Issue.record("\(try await dataplane.connectionCount()) connections stay open at \(name)")
     }
 
     func svid(_ trust: TestTrust) throws -> X509SVID { try trust.svid(namespace: "shop", serviceAccount: name) }

@@ -10,10 +10,13 @@ enum TestProgram {
     static func server(
         on host: TestNetwork.Host, port: UInt16, _ serve: @escaping @Sendable (BlockingSocket, SocketAddress) -> Void
     ) throws -> TestServer {
-        let listener = try host.namespace.run {
+        try TestServer(listener: listen(on: host, port: port), serve: serve)
+    }
+
+    private static func listen(on host: TestNetwork.Host, port: UInt16) throws -> OwnedDescriptor {
+        try host.namespace.run {
             try TCPSocket.listen(on: SocketAddress(.unspecified(.v6), port: port), dualStack: true)
         }
-        return try TestServer(listener: listener, serve: serve)
     }
 
     static func echoServer(on host: TestNetwork.Host, port: UInt16) throws -> TestServer {
@@ -21,6 +24,22 @@ enum TestProgram {
             while case let bytes = socket.receive(65536), !bytes.isEmpty { socket.send(bytes) }
             socket.finish()
         }
+    }
+
+    /// Writes for ever.
+    static func endlessServer(on host: TestNetwork.Host, port: UInt16) throws -> TestServer {
+        let block = [UInt8](repeating: 0x5a, count: 1 << 18)
+        return try server(on: host, port: port) { socket, _ in while socket.send(block) {} }
+    }
+
+    /// Closes every connection at once.
+    static func curtServer(on host: TestNetwork.Host, port: UInt16) throws -> TestServer {
+        try TestServer(listener: listen(on: host, port: port), isThreaded: false) { _, _ in }
+    }
+
+    /// Reads nothing, until its client is gone.
+    static func deafServer(on host: TestNetwork.Host, port: UInt16) throws -> TestServer {
+        try server(on: host, port: port) { socket, _ in socket.awaitHangUp() }
     }
 
     /// Connects from the host, as a program there would.
@@ -72,8 +91,10 @@ final class TestClient: Sendable {
 final class TestServer: Sendable {
     private let listener: Int32
 
-    init(listener: consuming OwnedDescriptor, serve: @escaping @Sendable (BlockingSocket, SocketAddress) -> Void) throws
-    {
+    init(
+        listener: consuming OwnedDescriptor, isThreaded: Bool = true,
+        serve: @escaping @Sendable (BlockingSocket, SocketAddress) -> Void
+    ) throws {
         let descriptor = listener.release()
         self.listener = descriptor
         _ = try SystemThread(name: "test-server") {
@@ -83,6 +104,10 @@ final class TestServer: Sendable {
                 guard let socket = try? TCPSocket.accept(descriptor), let peer = TCPSocket.peerAddress(socket.raw)
                 else { return }
                 let blocking = BlockingSocket(socket)
+                guard isThreaded else {
+                    serve(blocking, peer)
+                    continue
+                }
                 _ = try? SystemThread(name: "test-serve") { serve(blocking, peer) }
             }
         }
@@ -145,4 +170,10 @@ final class BlockingSocket: Sendable {
     }
 
     func finish() { TCPSocket.shutdownWrite(socket.raw) }
+
+    /// Until both ends have finished, or the peer reset the connection; for a minute at most.
+    func awaitHangUp() {
+        var entry = pollfd(fd: socket.raw, events: 0, revents: 0)
+        poll(&entry, 1, 60_000)
+    }
 }
