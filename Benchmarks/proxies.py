@@ -1,15 +1,18 @@
 """The columns: how each proxy pair is started between the two pods, and which processes are its own."""
 
 import os
+import resource
 import shutil
 import sys
 
-from topology import (CLIENT, CLIENT_CPU, CLIENT_IP, HOST, HOST_IPS, SERVER, SERVER_CPU, SERVER_IP, inside, run, start,
-                      stop, wait)
+from topology import (CLIENT, CLIENT_CPU, CLIENT_IP, HOST, HOST_IPS, SERVER, SERVER_CPU, SERVER_IP, TUNNEL_PORTS,
+                      inside, run, start, stop, wait)
 
 # Applications of the server pod.
 IPERF, HTTP, ECHO = 5201, 8080, 7007
 PORTS = (IPERF, HTTP, ECHO)
+# Where the tunnels of proxies without HTTP/2 arrive: they need one port for each port of an application.
+TUNNELS = dict(zip((ECHO, IPERF, HTTP), TUNNEL_PORTS))
 # Foreign proxies are let out of the capture by their user, as sidecars are.
 PROXY_USER = 1337
 DOMAIN = "bench.example"
@@ -133,22 +136,26 @@ class Foreign(Raw):
         return None if shutil.which(self.program) else f"{self.program} is not installed"
 
     def certificates(self):
-        """An authority and a leaf with a SPIFFE ID for each side, in files."""
+        """What Culvert's authority makes, in files: root, intermediate, and a leaf with a SPIFFE ID for each side; all P-256."""
         def path(name):
             return os.path.join(self.directory, name)
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        run("openssl", "req", "-x509", *key, "-keyout", path("ca.key"), "-out", path("ca.pem"), "-subj", "/CN=bench",
-            "-days", "2")
+        run("openssl", "req", "-x509", *key, "-keyout", path("ca.key"), "-out", path("ca.pem"), "-subj", "/CN=root", "-days", "2")
+        leaf = "subjectAltName=URI:spiffe://{}\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n"
+        for name, issuer, extensions in (
+                ("intermediate", "ca", "basicConstraints=critical,CA:true,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n"),
+                ("client", "intermediate", leaf.format(f"{DOMAIN}/ns/bench/sa/client")),
+                ("server", "intermediate", leaf.format(f"{DOMAIN}/ns/bench/sa/server"))):
+            run("openssl", "req", *key, "-keyout", path(name + ".key"), "-out", path(name + ".csr"), "-subj", f"/CN={name}")
+            run("openssl", "x509", "-req", "-in", path(name + ".csr"), "-CA", path(issuer + ".pem"), "-CAkey",
+                path(issuer + ".key"), "-CAcreateserial", "-days", "2", "-extfile", self.write(name + ".ext", extensions),
+                "-out", path(name + ".pem"))
+        def read(name):
+            with open(path(name)) as file:
+                return file.read()
         for side in ("client", "server"):
-            extension = self.write(side + ".ext", f"subjectAltName=URI:spiffe://{DOMAIN}/ns/bench/sa/{side}\n"
-                                   "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n")
-            run("openssl", "req", *key, "-keyout", path(side + ".key"), "-out", path(side + ".csr"), "-subj", "/O=bench")
-            run("openssl", "x509", "-req", "-in", path(side + ".csr"), "-CA", path("ca.pem"), "-CAkey", path("ca.key"),
-                "-CAcreateserial", "-days", "2", "-extfile", extension, "-out", path(side + ".pem"))
-            with open(path(side + ".both"), "w") as both:
-                for part in (".pem", ".key"):
-                    with open(path(side + part)) as file:
-                        both.write(file.read())
+            self.write(side + ".pem", read(side + ".pem") + read("intermediate.pem"))
+            self.write(side + ".both", read(side + ".pem") + read(side + ".key"))
         for name in os.listdir(self.directory):
             os.chmod(path(name), 0o644)
 
@@ -303,26 +310,30 @@ static_resources:
 
 
 class HAProxy(Foreign):
-    """A pair that carries each connection in a mutual TLS connection of its own."""
+    """A pair that carries each connection in a mutual TLS connection of its own, with a full handshake."""
 
     name = "haproxy"
     program = "haproxy"
     captured = {port: 15100 + index for index, port in enumerate(PORTS)}
 
     def command(self, side):
-        tls = f"crt {self.directory}/{side}.both ca-file {self.directory}/ca.pem verify required"
-        text = "global\n  nbthread 1\n  maxconn 20000\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n"
-        for index, port in enumerate(PORTS):
-            tunnel = 15008 if port == ECHO else 15200 + index
+        tls = f"ssl crt {self.directory}/{side}.both ca-file {self.directory}/ca.pem verify required"
+        # Two descriptors each, and some for itself; more than the limit allows is refused.
+        connections = min(20000, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200) // 2)
+        text = (f"global\n  nbthread 1\n  maxconn {connections}\n  ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets\n"
+                "  ssl-default-server-options ssl-min-ver TLSv1.3\n  tune.ssl.cachesize 0\n"
+                "defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 1h\n  timeout server 1h\n")
+        for port, tunnel in TUNNELS.items():
+            text += f"listen app{port}\n"
             if side == "client":
-                text += f"listen app{port}\n  bind 127.0.0.1:{self.captured[port]}\n  server peer {SERVER_IP}:{tunnel} ssl {tls}\n"
+                text += f"  bind 127.0.0.1:{self.captured[port]}\n  server peer {SERVER_IP}:{tunnel} {tls} no-ssl-reuse\n"
             else:
-                text += f"listen app{port}\n  bind {SERVER_IP}:{tunnel} ssl {tls}\n  server app {SERVER_IP}:{port}\n"
+                text += f"  bind {SERVER_IP}:{tunnel} {tls}\n  server app {SERVER_IP}:{port}\n"
         return ["haproxy", "-db", "-f", self.write(side + ".cfg", text)]
 
 
 class Stunnel(Foreign):
-    """The same, by stunnel."""
+    """The same, by stunnel: a thread for each connection."""
 
     name = "stunnel"
     program = "stunnel4"
@@ -331,12 +342,11 @@ class Stunnel(Foreign):
     def command(self, side):
         text = ("foreground = yes\npid =\nsyslog = no\n"
                 f"cert = {self.directory}/{side}.pem\nkey = {self.directory}/{side}.key\nCAfile = {self.directory}/ca.pem\n"
-                "verifyChain = yes\nsslVersionMin = TLSv1.3\nTIMEOUTclose = 0\n")
-        for index, port in enumerate(PORTS):
-            tunnel = 15008 if port == ECHO else 15200 + index
-            ends = (f"127.0.0.1:{self.captured[port]}", f"{SERVER_IP}:{tunnel}") if side == "client" else (
+                "verifyChain = yes\nsslVersionMin = TLSv1.3\nsessionResume = no\nTIMEOUTclose = 0\n")
+        for port, tunnel in TUNNELS.items():
+            accept, connect = (f"127.0.0.1:{self.captured[port]}", f"{SERVER_IP}:{tunnel}") if side == "client" else (
                 f"{SERVER_IP}:{tunnel}", f"{SERVER_IP}:{port}")
-            text += f"[app{port}]\nclient = {'yes' if side == 'client' else 'no'}\naccept = {ends[0]}\nconnect = {ends[1]}\n"
+            text += f"[app{port}]\nclient = {'yes' if side == 'client' else 'no'}\naccept = {accept}\nconnect = {connect}\n"
         return ["stunnel4", self.write(side + ".conf", text)]
 
 

@@ -14,7 +14,8 @@ CLIENT, SERVER, HOST = PREFIX + "client", PREFIX + "server", PREFIX + "host"
 CLIENT_IP, SERVER_IP = "10.99.0.10", "10.99.0.20"
 # The host's addresses: the authority's and node A's, and node B's, whose proxy serves the same admin ports.
 HOST_IPS = ("10.99.0.1", "10.99.0.2")
-TUNNEL_PORT = 15008
+# HBONE's, and two more for proxies that need a port for each of the application's.
+TUNNEL_PORTS = (15008, 15200, 15201)
 CLIENT_CPU, SERVER_CPU = 0, 1
 
 _started = []
@@ -106,25 +107,26 @@ def build():
 
 
 def count_wire():
-    """Counts what crosses the server's interface, by whether the tunnel's port is at either end."""
-    run(*inside(SERVER, "nft", "-f", "-"), input="""
-        table inet culvert_bench_wire {
-            counter tunnel {}
-            counter other {}
-            chain sort {
-                tcp sport 15008 counter name tunnel return
-                tcp dport 15008 counter name tunnel return
+    """Counts what crosses the server's interface, by whether a tunnel's port is at either end."""
+    ports = ", ".join(map(str, TUNNEL_PORTS))
+    run(*inside(SERVER, "nft", "-f", "-"), input=f"""
+        table inet culvert_bench_wire {{
+            counter tunnel {{}}
+            counter other {{}}
+            chain sort {{
+                tcp sport {{ {ports} }} counter name tunnel return
+                tcp dport {{ {ports} }} counter name tunnel return
                 counter name other
-            }
-            chain in {
+            }}
+            chain in {{
                 type filter hook prerouting priority -500;
                 iifname eth0 meta l4proto tcp jump sort
-            }
-            chain out {
+            }}
+            chain out {{
                 type filter hook postrouting priority 500;
                 oifname eth0 meta l4proto tcp jump sort
-            }
-        }""")
+            }}
+        }}""")
 
 
 def wire():
