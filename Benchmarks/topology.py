@@ -4,6 +4,7 @@ Everything is named with PREFIX, so that what an earlier run left behind (it may
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -19,11 +20,16 @@ TUNNEL_PORTS = (15008, 15200, 15201)
 CLIENT_CPU, SERVER_CPU = 0, 1
 
 _started = []
+_claim = []
 
 
-def run(*words, check=True, **options):
+def run(*words, check=True, limit=60, **options):
     """A command that is to end by itself; its output as text."""
-    done = subprocess.run(words, text=True, capture_output=True, **options)
+    words = [str(word) for word in words]
+    try:
+        done = subprocess.run(words, text=True, capture_output=True, timeout=limit, **options)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{' '.join(words)}: not done after {limit} s") from None
     if check and done.returncode != 0:
         raise RuntimeError(f"{' '.join(words)}: exit {done.returncode}\n{done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
@@ -39,7 +45,9 @@ def inside(namespace, *words, cpu=None, user=None):
 def start(log, *words, **options):
     """A process that runs until `stop`; its output goes to the file."""
     with open(log, "ab") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
+        # In a session of its own: Ctrl-C is for us, who then end it in order.
+        process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   start_new_session=True, **options)
     process.log = log
     _started.append(process)
     return process
@@ -81,6 +89,15 @@ def congestion_control():
     """What most nodes use, or the nearest that namespaces may: BBR paces, and measures its timers more than any proxy."""
     with open("/proc/sys/net/ipv4/tcp_allowed_congestion_control") as file:
         return "cubic" if "cubic" in file.read().split() else "reno"
+
+
+def claim():
+    """One bench at a time: a new one removes what it finds of an earlier one. Held until the process ends."""
+    _claim.append(open("/run/culvert-bench.lock", "w"))
+    try:
+        fcntl.flock(_claim[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RuntimeError("another bench is running") from None
 
 
 def build():
@@ -146,11 +163,37 @@ def remove():
             run("ip", "netns", "delete", name, check=False)
 
 
+def busy():
+    """(busy, all) ticks of the two cores so far; what the machine's owner took away counts as busy."""
+    used = total = 0
+    with open("/proc/stat") as file:
+        for line in file:
+            name, *fields = line.split()
+            if name in (f"cpu{CLIENT_CPU}", f"cpu{SERVER_CPU}"):
+                ticks = [int(field) for field in fields[:8]]
+                total += sum(ticks)
+                used += sum(ticks) - ticks[3] - ticks[4]
+    return used, total
+
+
+def quiet(limit=10):
+    """Waits until nobody uses the cores; False if somebody still does."""
+    end = time.monotonic() + limit
+    while True:
+        used, total = busy()
+        time.sleep(0.2)
+        used, total = (after - before for after, before in zip(busy(), (used, total)))
+        if used <= 0.2 * total:
+            return True
+        if time.monotonic() > end:
+            return False
+
+
 def drained(limit=70):
-    """Waits until no connection is left in TIME_WAIT: old ones make new ones slow."""
+    """Waits until few connections are left in TIME_WAIT: old ones make new ones slow."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
-        waiting = sum(int(run(*inside(name, "sh", "-c", "ss -tanH state time-wait | wc -l"))) for name in (CLIENT, SERVER))
+        waiting = sum(int(run(*inside(name, "sh", "-c", "ss -tanH state time-wait | wc -l"))) for name in (CLIENT, SERVER, HOST))
         if waiting < 500:
             return
         time.sleep(1)
@@ -158,6 +201,6 @@ def drained(limit=70):
 
 def flush_time_wait():
     """Ends connections in TIME_WAIT at once (SOCK_DESTROY), where the kernel can."""
-    for name in (CLIENT, SERVER):
+    for name in (CLIENT, SERVER, HOST):
         run(*inside(name, "ss", "-K", "-tanH", "state", "time-wait"), check=False)
     drained()
