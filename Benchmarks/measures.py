@@ -80,7 +80,9 @@ def throughput(streams, reverse):
         before = cpu_seconds(*column.sides)
         words = ["iperf3", "-c", SERVER_IP, "-p", IPERF, "-t", options.seconds, "-P", streams, "-J"]
         report = json.loads(client(*words, *(["-R"] if reverse else [])))
-        end = report["end"]["sum_received"]
+        end = report.get("end", {}).get("sum_received")
+        if not end or not end["bytes"]:
+            raise RuntimeError(f"iperf3: {report.get('error', 'it ended without a result')}")
         figures = {"value": end["bits_per_second"] / 1e9}
         if column.tunnelled:
             figures["cpu_per_gb"] = (cpu_seconds(*column.sides) - before) / (end["bytes"] / 1e9)

@@ -1,10 +1,13 @@
 """Medians, spreads and ratios; the targets; JSON, and the comparison with an earlier run."""
 
 import json
+import os
 import statistics
 
 VERSION = 1
 PEER = "envoy"
+# Less than this is not called a change, however steady the rounds were.
+NOISE = 0.05
 
 
 def median(values):
@@ -19,18 +22,19 @@ def spread(values):
 
 
 def summary(results):
-    """{test: {column: {figure: median}}}, with the spread of the value."""
+    """{test: {column: {figure: median}}}, with the spread of each figure that is a number."""
     table = {}
     for test, columns in results.items():
         for column, rounds in columns.items():
-            figures = {}
+            figures, spreads = {}, {}
             for name in rounds[0]:
                 values = [figure[name] for figure in rounds if figure.get(name) is not None]
                 if values and isinstance(values[0], (int, float)):
                     figures[name] = median(values)
+                    spreads[name] = round(spread(values), 3)
                 elif values:
                     figures[name] = values[-1]
-            figures["spread"] = round(spread([figure["value"] for figure in rounds]), 3)
+            figures.update(rounds=len(rounds), spread=spreads)
             table.setdefault(test, {})[column] = figures
     return table
 
@@ -83,21 +87,33 @@ def number(value):
     return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def text(table, tests):
+def ratio(columns, column, name, to):
+    ours, theirs = (columns.get(each, {}).get(name) for each in (column, to))
+    return ours / theirs if ours is not None and theirs else None
+
+
+def text(table, tests, names, failures):
+    failed = {(failure["column"], failure["test"]) for failure in failures}
     parts = []
     for test in tests:
-        columns = table.get(test.name)
-        if not columns:
+        columns = table.get(test.name, {})
+        if not columns and not any((name, test.name) in failed for name in names):
             continue
-        figures = sorted({name for figures in columns.values() for name in figures} - {"value", "spread"})
-        lines = [[test.name, test.unit, "±", f"× {PEER}", "× raw", *figures]]
-        for column, row in columns.items():
-            def ratio(to):
-                base = columns.get(to, {}).get("value")
-                return f"{row['value'] / base:.2f}" if base else "–"
-            cells = [row.get(name) for name in figures]
-            lines.append([column, number(row["value"]), f"{row['spread']:.0%}", ratio(PEER), ratio("raw"),
-                          *[number(cell) if not isinstance(cell, list) else "/".join(map(str, cell)) for cell in cells]])
+        figures = []
+        for name in sorted({name for figures in columns.values() for name in figures} - {"value", "spread", "rounds"}):
+            # What a unit of work costs is compared, too.
+            figures += [(name, None), (f"× {PEER}", name)] if name.startswith("cpu_") else [(name, None)]
+        lines = [[test.name, test.unit, "±", f"× {PEER}", "× raw", *[title for title, _ in figures]]]
+        for column in names:
+            row = columns.get(column)
+            if row is None:
+                lines.append([column, "FAILED" if {(column, test.name), (column, None)} & failed else "n/a", *[""] * (len(lines[0]) - 2)])
+                continue
+            cells = [row.get(title) if name is None else ratio(columns, column, name, PEER) for title, name in figures]
+            lines.append([
+                column, number(row["value"]), f"{row['spread']['value']:.0%}" if row["rounds"] > 1 else "–",
+                number(ratio(columns, column, "value", PEER)), number(ratio(columns, column, "value", "raw")),
+                *["/".join(map(str, cell)) if isinstance(cell, list) else number(cell) for cell in cells]])
         parts.append(rows_of(lines))
     reached = targets(table)
     if reached:
@@ -105,25 +121,48 @@ def text(table, tests):
     return "\n\n".join(parts)
 
 
-def document(table, options, machine, wire):
-    return {"version": VERSION, "machine": machine, "seconds": options.seconds, "rounds": options.rounds, "wire": wire,
-            "results": table, "targets": [dict(zip(("what", "measured", "least", "beyond", "verdict"), row)) for row in targets(table)]}
+def document(table, **about):
+    """README.md describes it."""
+    return {"version": VERSION, **about, "results": table,
+            "targets": [dict(zip(("what", "measured", "least", "beyond", "verdict"), row)) for row in targets(table)]}
 
 
-def compare(table, path):
-    """Ratios to Envoy now and in the committed result, where they moved by more than a tenth."""
+def compared(test):
+    """(figure, whether more is better) of a test that is worth comparing between runs."""
+    return [("value", test.higher_is_better), *[(name, False) for name in ("cpu_per_gb", "cpu_per_request_us", "cpu_per_operation_us",
+                                                                           "cpu_server_ms", "bytes_per_connection_at_9000")]]
+
+
+def compare(table, tests, path):
+    """What moved since the committed result by more than both runs' rounds differ among themselves.
+
+    Ratios to Envoy, so that another machine or day does not count; sizes of memory as they are.
+    """
     try:
         with open(path) as file:
             before = json.load(file)
     except FileNotFoundError:
-        return f"no earlier result in {path}"
-    lines = [["AGAINST THE LAST RESULT", "THEN", "NOW", "CHANGE"]]
-    for test, columns in table.items():
-        old = before.get("results", {}).get(test, {})
-        try:
-            then = old["culvert"]["value"] / old[PEER]["value"]
-            now = columns["culvert"]["value"] / columns[PEER]["value"]
-        except (KeyError, ZeroDivisionError):
-            continue
-        lines.append([test, f"{then:.2f} × {PEER}", f"{now:.2f} × {PEER}", f"{now / then - 1:+.0%}"])
-    return rows_of(lines) if len(lines) > 1 else "nothing to compare with the last result"
+        return f"no earlier result in {os.path.relpath(path)}"
+    if before.get("version") != VERSION:
+        return f"{os.path.relpath(path)} is of version {before.get('version')}, not {VERSION}: not compared"
+    lines, seen = [["SINCE THE LAST RESULT", "THEN", "NOW", "CHANGE", "NOISE", ""]], 0
+    for test in tests:
+        old, new = before["results"].get(test.name, {}), table.get(test.name, {})
+        absolute = test.name == "memory"
+        for name, more in compared(test):
+            def of(columns):
+                return columns.get("culvert", {}).get(name) if absolute else ratio(columns, "culvert", name, PEER)
+            then, now = of(old), of(new)
+            if not then or now is None:
+                continue
+            seen += 1
+            noise = max(NOISE, sum(columns[column]["spread"].get(name, 0) for columns in (old, new)
+                                   for column in (["culvert"] if absolute else ["culvert", PEER])))
+            change = now / then - 1
+            if abs(change) > noise:
+                unit = "" if absolute else f" × {PEER}"
+                lines.append([f"{test.name}{'' if name == 'value' else ', ' + name}", number(then) + unit, number(now) + unit,
+                              f"{change:+.0%}", f"±{noise:.0%}", "better" if (change > 0) == more else "WORSE"])
+    if len(lines) == 1:
+        return f"since the last result: nothing moved beyond its spread, of {seen} figures compared"
+    return rows_of(lines) + f"\n({seen} figures compared; the others are within their spread)"

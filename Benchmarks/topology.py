@@ -100,6 +100,13 @@ def claim():
         raise RuntimeError("another bench is running") from None
 
 
+def compile(sources, directory, options):
+    """Our own clients, `options.load` and `options.handshakes`."""
+    for name, libraries in (("load", []), ("handshakes", ["-lssl", "-lcrypto"])):
+        setattr(options, name, os.path.join(directory, name))
+        run("cc", "-O2", "-o", os.path.join(directory, name), os.path.join(sources, name + ".c"), *libraries)
+
+
 def build():
     remove()
     for name in (CLIENT, SERVER, HOST):
@@ -154,6 +161,7 @@ def wire():
 
 
 def remove():
+    """Ends what runs in our namespaces, and those: of this run, and of an earlier one that was killed."""
     stop(list(_started), limit=3)
     for name in run("ip", "netns", "list", check=False).split():
         if name.startswith(PREFIX):
