@@ -147,7 +147,9 @@ let package = Package(
                 swiftSettings: settings
             ),
             .testTarget(name: "PackageGraphTests", swiftSettings: settings),
-            .testTarget(name: "CommandTests", dependencies: ["culvert", "NamespaceKit"], swiftSettings: settings),
+            .testTarget(
+                name: "CommandTests", dependencies: ["culvert", "NamespaceKit", "SeededRandom", "IPAddressing"],
+                swiftSettings: settings),
             .testTarget(
                 name: "DemoTests",
                 dependencies: ["culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "NamespaceKit"],

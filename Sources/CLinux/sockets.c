@@ -2,9 +2,11 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -161,3 +163,8 @@ int clinux_free_bind(int fd, bool v6) {
 }
 
 int clinux_bind_address_no_port(int fd) { return clinux_set_option(fd, SOL_IP, bind_address_no_port, 1); }
+
+int clinux_socket_network(int fd) {
+    int namespace = ioctl(fd, SIOCGSKNS);
+    return namespace < 0 ? -errno : namespace;
+}

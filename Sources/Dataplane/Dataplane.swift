@@ -81,11 +81,14 @@ public final class Dataplane: Sendable {
 
     /// Listens in the pod's network namespace; returns when all its listeners accept.
     ///
+    /// `listeners` are those of a predecessor: they are used where they are this pod's, so that what waits in them is not lost.
     /// - Throws: `Errno` of the call that failed; then the pod has no listeners at all.
-    public func attach(_ pod: Pod) async throws {
+    public func attach(_ pod: Pod, inheriting listeners: [SharedListener] = []) async throws {
+        let usable = listeners.filter { $0.listens(in: pod.networkNamespace) }
+        let shares = SharedListener.shares(of: usable, among: workers.count)
         for (index, worker) in workers.enumerated() {
             do {
-                try await call(worker) { try $0.attach(pod) }
+                try await call(worker) { try $0.attach(pod, inheriting: shares[index]) }
             } catch {
                 for earlier in workers[..<index] {
                     try await call(earlier) { $0.detach(uid: pod.name.uid, after: .zero) }
@@ -100,6 +103,30 @@ public final class Dataplane: Sendable {
         for worker in workers {
             try await call(worker) { $0.detach(uid: podUID, after: deadline) }
         }
+    }
+
+    // MARK: Hand-over
+
+    /// Copies of the pod's listening sockets, for a successor; none when the pod is not served here. Connections are accepted
+    /// by whoever is first until `standBy`.
+    public func share(podUID: String) async throws -> [SharedListener] {
+        var shared: [SharedListener] = []
+        for worker in workers { shared += try await call(worker) { try $0.share(uid: podUID) } }
+        return shared
+    }
+
+    /// Accepts no more for the pods that were shared: the successor does. Peers are told to connect anew, and what is open goes on.
+    public func standBy() async throws {
+        for worker in workers { try await call(worker) { $0.standBy() } }
+    }
+
+    /// Accepts again for every pod: the successor is gone. Throws the last pod's error when not all can be served.
+    public func takeBack() async throws {
+        var failure: (any Error)?
+        for worker in workers {
+            do { try await call(worker) { try $0.takeBack() } } catch { failure = error }
+        }
+        if let failure { throw failure }
     }
 
     // MARK: Life

@@ -8,7 +8,7 @@ final class PodProxy {
     unowned let worker: Worker
     let pod: Pod
     private(set) lazy var pool = TunnelPool(pod: self)
-    private var listeners: [Listener] = []
+    private(set) lazy var listeners = PodListeners(pod: self)
     private(set) var parts: [ObjectIdentifier: any PodConnection] = [:]
     /// Who connections of this pod come from, as HBONE says it.
     let baggage: String
@@ -22,74 +22,14 @@ final class PodProxy {
         baggage = "k8s.namespace.name=\(pod.name.namespace),k8s.pod.name=\(pod.name.name)"
     }
 
-    // MARK: Listening
+    // MARK: Sockets in the pod's network namespace
 
-    /// Opens 15001, 15006 and 15008 in the pod's network namespace: all of them or none.
-    func listen() throws(Errno) {
-        do {
-            for (address, dualStack, transparent, accept) in plan {
-                guard let descriptor = try open(address, dualStack: dualStack, transparent: transparent) else {
-                    continue
-                }
-                let listener = Listener(worker: worker, descriptor: descriptor) { [unowned self] in accept(self, $0) }
-                listener.exhausted = { [unowned self] in exhausted(address.port, $0) }
-                listeners.append(listener)
-                try listener.start()
-            }
-        } catch {
-            closeListeners()
-            throw error
-        }
-    }
-
-    private func exhausted(_ port: UInt16, _ error: Errno) {
+    /// Connections wait that cannot be accepted.
+    func exhausted(_ port: UInt16, _ error: Errno) {
         var record = newRecord(port == ReservedPort.outbound ? .outbound : .inbound, .plaintext, source: nil)
         record.failure = ConnectionFailure(.overload, "connections wait to be accepted: \(error)")
         worker.bounds.refusals.note(record)
         worker.bounds.isExhausted()
-    }
-
-    private typealias Accept = (PodProxy, consuming OwnedDescriptor) -> Void
-
-    private var plan: [(SocketAddress, dualStack: Bool, transparent: Bool, Accept)] {
-        let outbound: Accept = { OutboundConnection.accept(pod: $0, accepted: $1) }
-        // Loopback only: what is redirected arrives there, and nobody outside the pod can reach it.
-        return [
-            (SocketAddress(.loopback(.v4), port: ReservedPort.outbound), false, false, outbound),
-            (SocketAddress(.loopback(.v6), port: ReservedPort.outbound), false, false, outbound),
-            (
-                SocketAddress(.unspecified(.v6), port: ReservedPort.inboundPlaintext), true, true,
-                { InboundPassthrough.accept(pod: $0, accepted: $1) }
-            ),
-            (
-                SocketAddress(.unspecified(.v6), port: ReservedPort.hbone), true, false,
-                { InboundTunnel.accept(pod: $0, accepted: $1) }
-            ),
-        ]
-    }
-
-    /// `nil` when the namespace has no IPv6 and does not need this listener.
-    private func open(_ address: SocketAddress, dualStack: Bool, transparent: Bool) throws(Errno) -> OwnedDescriptor? {
-        do {
-            return try bind(address, dualStack: dualStack, transparent: transparent)
-        } catch {
-            guard address.ip.family == .v6, error.isAddressFamilyMissing else { throw error }
-            guard dualStack else { return nil }
-            let v4 = SocketAddress(.unspecified(.v4), port: address.port)
-            return try bind(v4, dualStack: false, transparent: transparent)
-        }
-    }
-
-    private func bind(_ address: SocketAddress, dualStack: Bool, transparent: Bool) throws(Errno) -> OwnedDescriptor {
-        var options = TCPSocket.ListenOptions()
-        options.transparent = transparent
-        options.mark = SocketMark.proxy
-        return try inNamespace { () throws(Errno) in
-            let listener = try TCPSocket.listen(on: address, dualStack: dualStack, options: options)
-            // Accepted sockets inherit it.
-            KeepAlive.configure(listener.raw)
-            return listener
-        }
     }
 
     /// A TCP connection from inside the pod's network namespace, under way.
@@ -106,7 +46,7 @@ final class PodProxy {
         }
     }
 
-    private func inNamespace(_ make: () throws(Errno) -> OwnedDescriptor) throws(Errno) -> OwnedDescriptor {
+    func inNamespace(_ make: () throws(Errno) -> OwnedDescriptor) throws(Errno) -> OwnedDescriptor {
         var made: Int32 = -1
         var failure: Errno?
         do {
@@ -173,9 +113,8 @@ final class PodProxy {
     func drain(deadline: Duration, reason: String) {
         guard drainReason == nil else { return }
         drainReason = reason
-        closeListeners()
-        pool.retire()
-        for part in parts.values { part.drain() }
+        listeners.close()
+        windDown()
         guard !parts.isEmpty else { return }
         retainedWhileDraining = self
         _ = worker.loop.schedule(after: deadline) { [weak self] in self?.cut(reason) }
@@ -186,9 +125,15 @@ final class PodProxy {
         retainedWhileDraining = nil
     }
 
-    private func closeListeners() {
-        for listener in listeners { listener.close() }
-        listeners = []
+    /// Leaves what is new to the successor that holds the same listening sockets; what there is goes on.
+    func standBy() {
+        listeners.standBy()
+        windDown()
+    }
+
+    private func windDown() {
+        pool.retire()
+        for part in parts.values { part.drain() }
     }
 }
 
@@ -212,9 +157,4 @@ extension PodConnection {
     func endIfIdle() {}
     var socketCount: Int { 1 }
     var heldBytes: Int { 0 }
-}
-
-extension Errno {
-    /// IPv6 is compiled out, or disabled in this namespace.
-    fileprivate var isAddressFamilyMissing: Bool { code == EAFNOSUPPORT || code == EADDRNOTAVAIL }
 }

@@ -31,6 +31,7 @@ final class Worker: @unchecked Sendable {
     private var random = LoopRandom()
     private(set) var connections = 0
     private var isDraining = false
+    private var isStandingBy = false
     let bounds: WorkerBounds
 
     init(configuration: DataplaneConfiguration, record: @escaping RecordSink) throws(Errno) {
@@ -62,12 +63,13 @@ final class Worker: @unchecked Sendable {
         for pod in pods.values where pod.pod.identity == identity { pod.identityRenewed() }
     }
 
-    func attach(_ pod: Pod) throws(Errno) {
+    func attach(_ pod: Pod, inheriting listeners: [SharedListener]) throws(Errno) {
         guard !isDraining else { throw Errno(code: ESHUTDOWN, call: "attach a pod while draining") }
         // The same pod in a new network namespace: its old listeners are of no use to anybody.
         detach(uid: pod.name.uid, after: .zero)
         let proxy = PodProxy(worker: self, pod: pod)
-        try proxy.listen()
+        // While a successor serves, pods that come are its own.
+        if !isStandingBy { try proxy.listeners.listen(inheriting: listeners) }
         pods[pod.name.uid] = proxy
     }
 
@@ -87,6 +89,26 @@ final class Worker: @unchecked Sendable {
         isDraining = true
         for pod in pods.values { drain(pod, deadline: deadline, reason: "the proxy is shutting down") }
         pods = [:]
+    }
+
+    // MARK: Hand-over
+
+    func share(uid: String) throws(Errno) -> [SharedListener] { try pods[uid]?.listeners.share() ?? [] }
+
+    /// A pod whose listeners the successor did not ask for is served on.
+    func standBy() {
+        isStandingBy = true
+        for pod in pods.values where pod.listeners.areShared { pod.standBy() }
+    }
+
+    /// Serves as before; a pod that cannot be served does not keep the others from it.
+    func takeBack() throws(Errno) {
+        isStandingBy = false
+        var failure: Errno?
+        for pod in pods.values {
+            do throws(Errno) { try pod.listeners.resume() } catch { failure = error }
+        }
+        if let failure { throw failure }
     }
 
     // MARK: What connections ask

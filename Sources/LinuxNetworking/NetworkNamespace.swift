@@ -31,6 +31,12 @@ public final class NetworkNamespace: Sendable {
         try NetworkNamespace(path: "/proc/thread-self/ns/net")
     }
 
+    /// The one that a socket belongs to, wherever the socket came from. Needs CAP_NET_ADMIN there.
+    public convenience init(ofSocket descriptor: Int32) throws(Errno) {
+        let namespace = try checked(clinux_socket_network(descriptor), "find the socket's network namespace")
+        try self.init(adopting: OwnedDescriptor(adopting: namespace))
+    }
+
     /// A new, empty namespace with only a loopback interface, down. Costs a moment of the calling thread, which stays
     /// where it was.
     public static func make() throws(Errno) -> NetworkNamespace {

@@ -19,8 +19,11 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     }
 
     /// Another descriptor of the same open file, close-on-exec.
-    public func duplicate() throws(Errno) -> OwnedDescriptor {
-        OwnedDescriptor(adopting: try checked(clinux_duplicate(raw), "duplicate descriptor \(raw)"))
+    public func duplicate() throws(Errno) -> OwnedDescriptor { try OwnedDescriptor(duplicating: raw) }
+
+    /// The same, for a descriptor that somebody else owns.
+    public init(duplicating descriptor: Int32) throws(Errno) {
+        self.init(adopting: try checked(clinux_duplicate(descriptor), "duplicate descriptor \(descriptor)"))
     }
 
     deinit { clinux_close(raw) }

@@ -1,14 +1,16 @@
 import CLinux
 import Glibc
+import Synchronization
 
 /// A Unix socket at a path of the file system, readable and writable by its owner only, that takes `SeqpacketSocket`s.
 ///
-/// The file is removed with the last reference.
+/// The file is removed by `close`, or with the last reference.
 public final class SeqpacketListener: Sendable {
     private let descriptor: OwnedDescriptor
     private let arrival: DescriptorWait
     private let accepting = BlockingQueue(name: "seqpacket-accept")
     public let path: String
+    private let isClosed = Atomic(false)
 
     /// Takes the place of a socket nobody listens on any more; EADDRINUSE when somebody does, or the file is not a socket.
     public init(path: String, backlog: Int32 = 16) throws(Errno) {
@@ -25,7 +27,14 @@ public final class SeqpacketListener: Sendable {
         self.path = path
     }
 
-    deinit { unlink(path) }
+    deinit { close() }
+
+    /// Removes the file, and refuses whoever had found it: once.
+    public func close() {
+        guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        unlink(path)
+        _ = shutdown(descriptor.raw, Int32(SHUT_RDWR))
+    }
 
     /// Blocks the calling thread. Errors as those of `SeqpacketSocket`.
     public func accept(deadline: ContinuousClock.Instant? = nil) throws(Errno) -> SeqpacketSocket {

@@ -51,6 +51,11 @@ extension TCPSocket {
         try checked(clinux_keep_alive(descriptor, idle, interval, Int32(count)), "set SO_KEEPALIVE")
     }
 
+    /// SO_ACCEPTCONN: a stream socket that accepts connections.
+    public static func isListening(_ descriptor: Int32) -> Bool {
+        clinux_option(descriptor, SOL_SOCKET, SO_ACCEPTCONN) == 1
+    }
+
     /// SO_MARK of the socket.
     public static func mark(_ descriptor: Int32) -> UInt32? {
         let value = clinux_option(descriptor, SOL_SOCKET, SO_MARK)

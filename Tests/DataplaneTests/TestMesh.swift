@@ -47,6 +47,15 @@ final class TestMesh: Sendable {
         expectingServerAs serviceAccount: String, speaking tunnel: Workload.TunnelProtocol = .hbone,
         outsiderSpeaking outsiderTunnel: Workload.TunnelProtocol = .none
     ) throws {
+        let mesh = try snapshot(
+            expectingServerAs: serviceAccount, speaking: tunnel, outsiderSpeaking: outsiderTunnel)
+        for pod in [client, server] { pod.dataplane.publish(mesh) }
+    }
+
+    func snapshot(
+        expectingServerAs serviceAccount: String, speaking tunnel: Workload.TunnelProtocol = .hbone,
+        outsiderSpeaking outsiderTunnel: Workload.TunnelProtocol = .none
+    ) throws -> MeshSnapshot {
         var believed = try server.workload(serviceAccount: serviceAccount)
         believed.tunnelProtocol = tunnel
         let workloads = try [
@@ -57,8 +66,7 @@ final class TestMesh: Sendable {
                 trustDomain: trust.trustDomain, addresses: [outsider.v4, outsider.v6], tunnelProtocol: outsiderTunnel
             ),
         ]
-        let mesh = MeshSnapshot().applying(MeshUpdate(upsertedWorkloads: workloads))
-        for pod in [client, server] { pod.dataplane.publish(mesh) }
+        return MeshSnapshot().applying(MeshUpdate(upsertedWorkloads: workloads))
     }
 
     func end() async throws {

@@ -76,6 +76,15 @@ int clinux_free_bind(int fd, bool v6);
 // The port is chosen by connect(), when the whole 4-tuple is known, and so is not taken from other destinations.
 int clinux_bind_address_no_port(int fd);
 
+// SIOCGSKNS: a descriptor of the network namespace that the socket belongs to. Needs CAP_NET_ADMIN there.
+int clinux_socket_network(int fd);
+
+// Memory
+
+// Unmaps the read-only parts of the program and its libraries: they stay in the page cache, and what is run next is mapped
+// again. Parts that relocation has written to are left alone.
+void clinux_release_program_text(void);
+
 // Threads
 
 // The first 15 bytes count; shown by ps and debuggers.

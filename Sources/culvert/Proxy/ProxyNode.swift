@@ -1,4 +1,5 @@
 import Dataplane
+import Glibc
 import HBONE
 import Hummingbird
 import IPAddressing
@@ -12,12 +13,15 @@ import ServiceLifecycle
 import Synchronization
 import WorkloadIdentity
 
+import struct NIOCore.IOError
+
 /// `culvert proxy run`, put together: agent and authority on one side, the data plane on the other.
 struct ProxyNode: ServiceLifecycle.Service {
     struct Settings: Sendable {
         let node: String
         let trustDomain: TrustDomain
         let runDirectory: String
+        var handoverPath: String { "\(runDirectory)/handover.sock" }
         let authority: SocketAddress
         let attestation: SocketAddress
         let bundle: TrustBundle
@@ -41,6 +45,7 @@ struct ProxyNode: ServiceLifecycle.Service {
 
     private static let podDrainTimeout = Duration.seconds(5)
     private static let statusInterval = Duration.milliseconds(250)
+    private static let textInterval = Duration.seconds(60)
 
     private let settings: Settings
     private let logger: Logger
@@ -52,9 +57,12 @@ struct ProxyNode: ServiceLifecycle.Service {
     private let identities: SVIDManager
     private let mesh: WorkloadDiscoveryClient
     private let pods: ZDSClient
+    private let predecessor: Predecessor?
 
-    init(settings: Settings, logger: Logger) throws {
+    /// `predecessor` is the proxy that serves the node until this one can.
+    init(settings: Settings, predecessor: Predecessor?, logger: Logger) throws {
         self.settings = settings
+        self.predecessor = predecessor
         self.logger = logger
         let accessLog = AccessLog(counters: counters, format: settings.logging.format, level: settings.logging.level)
         self.accessLog = accessLog
@@ -80,7 +88,7 @@ struct ProxyNode: ServiceLifecycle.Service {
         }
         self.identities = identities
         mesh = Self.mesh(settings, dataplane, logger)
-        pods = Self.pods(settings, dataplane, identities, logger)
+        pods = Self.pods(settings, dataplane, identities, predecessor, logger)
     }
 
     private static func attempt(_ failure: String, _ logger: Logger, _ body: () throws -> Void) {
@@ -103,16 +111,22 @@ struct ProxyNode: ServiceLifecycle.Service {
     }
 
     private static func pods(
-        _ settings: Settings, _ dataplane: Dataplane, _ identities: SVIDManager, _ logger: Logger
+        _ settings: Settings, _ dataplane: Dataplane, _ identities: SVIDManager, _ predecessor: Predecessor?,
+        _ logger: Logger
     ) -> ZDSClient {
         ZDSClient(path: "\(settings.runDirectory)/zds.sock", logger: logger) { uid, info, namespace in
             let pod = try Pod(
                 name: .init(uid: uid, name: info.name, namespace: info.namespace), serviceAccount: info.serviceAccount,
                 trustDomain: settings.trustDomain, networkNamespace: namespace)
-            try await dataplane.attach(pod)
+            let listeners = try await predecessor?.listeners(podUID: uid) ?? []
+            try await dataplane.attach(pod, inheriting: listeners)
             await identities.hold(podUID: uid, identity: pod.identity)
             logger.info(
-                "Pod attached", metadata: ["pod": "\(info.namespace)/\(info.name)", "identity": "\(pod.identity)"])
+                "Pod attached",
+                metadata: [
+                    "pod": "\(info.namespace)/\(info.name)", "identity": "\(pod.identity)",
+                    "inherited listeners": "\(listeners.count)",
+                ])
         } delete: { uid in
             do {
                 try await dataplane.detach(podUID: uid, deadline: Self.podDrainTimeout)
@@ -157,12 +171,25 @@ struct ProxyNode: ServiceLifecycle.Service {
     }
 
     private func start(in group: inout ThrowingTaskGroup<Void, any Error>) {
-        let readinessServer = ObservabilityServer.readiness(
-            readiness, host: settings.adminHost, port: Int(ReservedPort.readiness), logger: logger)
-        let metricsServer = ObservabilityServer.metrics(
-            counters, host: settings.adminHost, port: Int(ReservedPort.metrics), logger: logger)
-        group.addTask { try await readinessServer.run() }
-        group.addTask { try await metricsServer.run() }
+        let handover = HandoverServer(
+            path: settings.handoverPath, dataplane: dataplane, readiness: readiness, logger: logger)
+        group.addTask {
+            await predecessor?.run()
+            if predecessor != nil { logger.info("The predecessor has ended") }
+            await handover.run()
+        }
+        group.addTask {
+            try await serveAdmin {
+                ObservabilityServer.readiness(
+                    readiness, host: settings.adminHost, port: Int(ReservedPort.readiness), logger: logger)
+            }
+        }
+        group.addTask {
+            try await serveAdmin {
+                ObservabilityServer.metrics(
+                    counters, host: settings.adminHost, port: Int(ReservedPort.metrics), logger: logger)
+            }
+        }
         group.addTask { try await session.run() }
         group.addTask { await identities.run() }
         group.addTask { await mesh.run() }
@@ -172,11 +199,29 @@ struct ProxyNode: ServiceLifecycle.Service {
             await pods.run()
         }
         group.addTask { try await watchStatus() }
+        group.addTask { try await releaseText() }
+    }
+
+    /// The ports are a predecessor's as long as it lives, when both are in one network namespace.
+    private func serveAdmin(_ server: @Sendable () -> any ServiceLifecycle.Service) async throws {
+        while try await isPortTaken(for: server()) { try await Task.sleep(for: Self.statusInterval) }
+    }
+
+    /// Serves; returns only when it could not begin.
+    private func isPortTaken(for server: any ServiceLifecycle.Service) async throws -> Bool {
+        do {
+            try await server.run()
+            return false
+        } catch let error as IOError {
+            guard error.errnoCode == EADDRINUSE, predecessor != nil else { throw error }
+            return true
+        }
     }
 
     /// Keeps readiness what it is, and says in the log when it changes.
     private func watchStatus() async throws {
         var last: String? = ""
+        var isNew = true
         while true {
             let mesh = mesh.status
             set(Condition.mesh, mesh.isSynchronised ? nil : mesh.lastError ?? "waiting for the agent's mesh state")
@@ -189,7 +234,28 @@ struct ProxyNode: ServiceLifecycle.Service {
                 logger.info(
                     reason == nil ? "Ready" : "Not ready", metadata: reason.map { ["waiting for": "\($0)"] } ?? [:])
             }
+            if reason == nil, isNew {
+                isNew = false
+                await becameReady()
+            }
             try await Task.sleep(for: Self.statusInterval)
+        }
+    }
+
+    private func becameReady() async {
+        do {
+            try await predecessor?.ready()
+        } catch {
+            logger.warning("The predecessor was not told that it may stop", metadata: ["error": "\(error)"])
+        }
+        ProgramText.release()
+    }
+
+    /// What a renewal or a scrape touched once need not stay.
+    private func releaseText() async throws {
+        while true {
+            try await Task.sleep(for: Self.textInterval)
+            ProgramText.release()
         }
     }
 

@@ -20,6 +20,10 @@ struct ProxyRun: AsyncParsableCommand {
 
             Ended by SIGTERM it accepts nothing new, and gives connections the drain timeout to end.
 
+            To upgrade, start the new version beside the old one with the same run directory: it takes over the listening \
+            sockets, so that no connection is refused. When its log says Ready, end the old one by SIGTERM; until then the old \
+            one carries on what it has, and serves again should the new one die.
+
             EXAMPLES
               culvert proxy run --node node-a --trust-domain example.org --ca 10.0.0.1:15012 \\
                 --ca-attest 10.0.0.1:15011 --ca-bundle bundle.pem --join-token-file token
@@ -80,12 +84,24 @@ struct ProxyRun: AsyncParsableCommand {
         try await CommandFailure.reporting {
             var logger = Logger(label: "culvert.proxy")
             logger[metadataKey: "node"] = "\(node)"
-            let proxy = try ProxyNode(settings: try settings(), logger: logger)
+            let settings = try settings()
+            let predecessor = try await predecessor(settings, logger)
+            let proxy = try ProxyNode(settings: settings, predecessor: predecessor, logger: logger)
             var configuration = ServiceGroupConfiguration(
                 services: [.init(service: proxy)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
             configuration.maximumGracefulShutdownDuration = drainTimeout.value + .seconds(5)
             try await ServiceGroup(configuration: configuration).run()
             logger.info("Proxy ended")
+        }
+    }
+
+    private func predecessor(_ settings: ProxyNode.Settings, _ logger: Logger) async throws -> Predecessor? {
+        do {
+            let predecessor = try await Predecessor.find(at: settings.handoverPath)
+            if predecessor != nil { logger.info("Taking over from the proxy that runs") }
+            return predecessor
+        } catch {
+            throw CommandFailure("cannot take over at \(settings.handoverPath): \(error)")
         }
     }
 
