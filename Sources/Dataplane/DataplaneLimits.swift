@@ -15,6 +15,8 @@ public struct DataplaneLimits: Sendable {
     public var handshakesPerPeerMax = 128
     /// How often an address may come to 15008 without proving who it is; then its connections are refused unread.
     public var failedHandshakes = Allowance.Rate(burst: 1000, perSecond: 200)
+    /// How often an address may take a CONNECT back before its answer, which costs it next to nothing; then what it asks for is refused.
+    public var withdrawnRequests = Allowance.Rate(burst: 1000, perSecond: 200)
     /// CONNECTs on one tunnel that are denied by what they ask for; beyond it the tunnel is ended with ENHANCE_YOUR_CALM.
     public var deniedRequests = Allowance.Rate(burst: 1000, perSecond: 200)
 

@@ -21,8 +21,8 @@ struct AttackTests {
 
     static let floods = [
         Attack(
-            testDescription: "rapid reset", answer: .goAway(HTTP2ErrorCode.internalError), kind: .http2,
-            reason: "streams are reset too fast", cost: .init(time: .seconds(5))
+            testDescription: "rapid reset", answer: .goAway(HTTP2ErrorCode.enhanceYourCalm), kind: .http2,
+            reason: "requests that are denied"
         ) { target in
             try target.flood(upTo: 20_000) { index in
                 let stream = 2 * index + 1

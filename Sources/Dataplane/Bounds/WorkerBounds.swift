@@ -5,6 +5,7 @@ final class WorkerBounds {
     var sockets: SocketBudget
     var handshakes: HandshakeQueue<InboundTunnel>
     var failedHandshakes: AddressAllowances
+    var withdrawnRequests: AddressAllowances
     private(set) var memory: HeldMemory
     let refusals: RefusalLog
     /// Ends tunnels that carry nothing.
@@ -22,6 +23,7 @@ final class WorkerBounds {
         sockets = SocketBudget(limits: limits)
         handshakes = HandshakeQueue(max: limits.handshakesMax, perPeerMax: limits.handshakesPerPeerMax)
         failedHandshakes = AddressAllowances(rate: limits.failedHandshakes)
+        withdrawnRequests = AddressAllowances(rate: limits.withdrawnRequests)
         memory = HeldMemory(max: limits.heldBytesMax)
         refusals = RefusalLog(loop: loop, sink: sink)
     }

@@ -131,7 +131,7 @@ final class InboundTunnel: TunnelConnection {
             noteDenial()
         case .deliver(let target):
             record.destination = target
-            if let obstacle = pod.obstacle(to: 1, for: source.ip) {
+            if let obstacle = obstacle {
                 refuse(stream, record, obstacle)
                 noteDenial()
             } else {
@@ -139,6 +139,20 @@ final class InboundTunnel: TunnelConnection {
             }
         }
         markDirty()
+    }
+
+    private var obstacle: ConnectionFailure? {
+        guard !worker.bounds.withdrawnRequests.isUsedUp(source.ip, at: worker.loop.now) else {
+            return ConnectionFailure(.overload, "the peer's address takes its requests back too often")
+        }
+        return pod.obstacle(to: 1, for: source.ip)
+    }
+
+    override func closed(stream: Int32, code: UInt32) {
+        if end == nil, let socket = streams[stream], !socket.hasAnswer {
+            worker.bounds.withdrawnRequests.take(source.ip, at: worker.loop.now)
+        }
+        super.closed(stream: stream, code: code)
     }
 
     private func refuse(_ stream: Int32, _ record: ConnectionRecord, _ failure: ConnectionFailure) {

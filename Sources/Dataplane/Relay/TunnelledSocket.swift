@@ -73,6 +73,9 @@ class TunnelledSocket: AppSocket, PodConnection {
 
     final func deliver(_ pieces: UnsafeMutableBufferPointer<iovec>, count: Int) { write(pieces, count: count) }
 
+    /// The stream is open, and known to be to the one who asked for it.
+    final var hasAnswer: Bool { carrier?.hasAnswer ?? false }
+
     final func peerEnded() { writeEnd() }
 
     override func took(_ count: Int) {
