@@ -43,6 +43,31 @@ struct PressureTests {
         try await mesh.end()
     }
 
+    @Test("an application that resets its connection while bytes wait for it ends that connection, and no other")
+    func resetWithBytesWaiting() async throws {
+        let mesh = try await TestMesh()
+        let server = try TestProgram.server(on: mesh.server.host, port: 8080) { socket, _ in
+            guard socket.receive(1) == [1] else { return }
+            // What the client sends from now on fills this socket, and then the proxy's memory.
+            usleep(300_000)
+            socket.reset()
+        }
+        let other = try TestProgram.echoServer(on: mesh.server.host, port: 8081)
+        let companion = try Companion(
+            from: mesh.client.host, to: SocketAddress(mesh.server.host.v4, port: 8081))
+        let client = try await TestProgram.connect(
+            from: mesh.client.host, to: SocketAddress(mesh.server.host.v4, port: 8080))
+        try await client.send([1])
+        try await client.send([UInt8](repeating: 7, count: 64 << 20))
+        // The tunnel stays, and the companion's connection on it.
+        try await mesh.server.settle(connections: 2)
+        try await companion.goOn(rounds: 5)
+        try await companion.stop()
+        #expect(companion.failure == nil)
+        withExtendedLifetime((server, other)) {}
+        try await mesh.end()
+    }
+
     @Test("a full tunnel is joined by a second one")
     func saturated() async throws {
         let mesh = try await TestMesh()

@@ -135,7 +135,10 @@ class AppSocket: Pollable {
 
     private func writePending() {
         guard !pending.isEmpty else { return }
-        guard let sent = pending.withBytes({ send($0) }) else { return }
+        // Not from inside: what breaks gives the pending bytes back.
+        let (sent, failure) = pending.withBytes { send($0) }
+        bytesWritten &+= UInt64(sent)
+        if let failure { return broke(failure) }
         pending.removeFirst(sent)
         noteHeld()
         if sent > 0 { took(sent) }
@@ -167,22 +170,17 @@ class AppSocket: Pollable {
         }
     }
 
-    /// `nil` when the socket broke; fewer bytes than given when it is full.
-    private func send(_ bytes: UnsafeRawBufferPointer) -> Int? {
+    /// Fewer bytes than given when the socket is full, or broke.
+    private func send(_ bytes: UnsafeRawBufferPointer) -> (sent: Int, failure: Errno?) {
         var sent = 0
         while mayWrite, sent < bytes.count {
             switch TCPSocket.send(descriptor, UnsafeRawBufferPointer(rebasing: bytes[sent...])) {
-            case .bytes(let count):
-                sent += count
-            case .wouldBlock, .end:
-                mayWrite = false
-            case .failed(let code):
-                broke(Errno(code: code, call: "send"))
-                return nil
+            case .bytes(let count): sent += count
+            case .wouldBlock, .end: mayWrite = false
+            case .failed(let code): return (sent, Errno(code: code, call: "send"))
             }
         }
-        bytesWritten += UInt64(sent)
-        return sent
+        return (sent, nil)
     }
 
     /// Closes the socket, in order or with a reset.
