@@ -1,5 +1,7 @@
+import Glibc
 import HTTP2Frames
 import IPAddressing
+import LinuxNetworking
 import MeshState
 import NamespaceKit
 import Testing
@@ -63,6 +65,17 @@ struct Attack: Sendable, CustomTestStringConvertible {
             try Attacker(from: mesh.outsider, to: SocketAddress(mesh.server.host.v4, port: ReservedPort.hbone))
         }
 
+        /// Whoever dials now is reset.
+        func isRefusedUnread() throws -> Bool {
+            do {
+                let attacker = try dial()
+                attacker.awaitEnd()
+                return attacker.end == .reset
+            } catch let error as Errno where error.code == ECONNRESET {
+                return true
+            }
+        }
+
         func member() throws -> Attacker {
             let attacker = try dial()
             try attacker.authenticate(mesh.trust.svid(namespace: "shop", serviceAccount: "client"))
@@ -76,6 +89,13 @@ struct Attack: Sendable, CustomTestStringConvertible {
                 TestProgram.endlessServer(on: host, port: ports.endless),
                 TestProgram.deafServer(on: host, port: ports.deaf), TestProgram.curtServer(on: host, port: ports.curt),
             ]
+        }
+
+        /// The victim's kernel holds little for those who do not read: the proxy has to.
+        func shrinkSocketBuffers() throws {
+            try mesh.server.host.namespace.run {
+                for name in ["rmem", "wmem"] { try Sysctl.write("net/ipv4/tcp_\(name)", "4096 16384 65536") }
+            }
         }
 
         /// Sends the frames that `make` names until the server has had enough.

@@ -100,9 +100,10 @@ final class TestServer: Sendable {
         _ = try SystemThread(name: "test-server") {
             while true {
                 var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-                guard poll(&entry, 1, -1) == 1, entry.revents & Int16(POLLIN) != 0 else { return }
+                guard poll(&entry, 1, -1) == 1, entry.revents == Int16(POLLIN) else { return }
+                // Who comes may be gone by now.
                 guard let socket = try? TCPSocket.accept(descriptor), let peer = TCPSocket.peerAddress(socket.raw)
-                else { return }
+                else { continue }
                 let blocking = BlockingSocket(socket)
                 guard isThreaded else {
                     serve(blocking, peer)
@@ -156,11 +157,13 @@ final class BlockingSocket: Sendable {
     }
 
     @discardableResult
-    func send(_ bytes: [UInt8]) -> Bool {
+    func send(_ bytes: [UInt8]) -> Bool { bytes.withUnsafeBytes(send) }
+
+    /// `false` when the connection broke, or took nothing for ten seconds.
+    func send(_ bytes: UnsafeRawBufferPointer) -> Bool {
         var sent = 0
         while sent < bytes.count, wait(POLLOUT) {
-            switch bytes.withUnsafeBytes({ TCPSocket.send(socket.raw, UnsafeRawBufferPointer(rebasing: $0[sent...])) })
-            {
+            switch TCPSocket.send(socket.raw, UnsafeRawBufferPointer(rebasing: bytes[sent...])) {
             case .bytes(let count): sent += count
             case .wouldBlock, .end: continue
             case .failed: return false
@@ -168,6 +171,9 @@ final class BlockingSocket: Sendable {
         }
         return sent == bytes.count
     }
+
+    /// The close that follows is RST.
+    func reset() { TCPSocket.abort(socket.raw) }
 
     func finish() { TCPSocket.shutdownWrite(socket.raw) }
 
