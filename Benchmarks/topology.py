@@ -21,6 +21,8 @@ CLIENT_CPU, SERVER_CPU = 0, 1
 
 _started = []
 _claim = []
+# Seconds that a run may still wait for others to leave the cores.
+_patience = [120]
 
 
 def run(*words, check=True, limit=60, **options):
@@ -185,16 +187,17 @@ def busy():
 
 
 def quiet(limit=10):
-    """Waits until nobody uses the cores; False if somebody still does."""
-    end = time.monotonic() + limit
+    """Waits until nobody uses the cores; False if somebody still does. All waits of a run together are bounded, too."""
+    began = time.monotonic()
+    limit = min(limit, _patience[0])
     while True:
         used, total = busy()
         time.sleep(0.2)
         used, total = (after - before for after, before in zip(busy(), (used, total)))
-        if used <= 0.2 * total:
-            return True
-        if time.monotonic() > end:
-            return False
+        waited = time.monotonic() - began
+        if used <= 0.2 * total or waited > limit:
+            _patience[0] = max(0, _patience[0] - waited + 0.2)
+            return used <= 0.2 * total
 
 
 def drained(limit=70):
