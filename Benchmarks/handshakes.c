@@ -67,7 +67,8 @@ static void prepare(const char *authority) {
 
 static enum outcome failed(const char *what) {
     unsigned long error = ERR_peek_last_error();
-    snprintf(why, sizeof why, "%s%s%s", what, error ? ": " : "", error ? ERR_reason_error_string(error) : "");
+    const char *reason = error ? ERR_reason_error_string(error) : errno ? strerror(errno) : NULL;
+    snprintf(why, sizeof why, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
     return FAILED;
 }
 
@@ -128,6 +129,7 @@ static enum outcome later(struct client *client, int result, const char *what) {
 
 static enum outcome advance(struct client *client) {
     ERR_clear_error();
+    errno = 0;
     if (!client->shaken) {
         int result = SSL_do_handshake(client->tls);
         if (result != 1) return later(client, result, "handshake");

@@ -8,6 +8,8 @@ VERSION = 1
 PEER = "envoy"
 # Less than this is not called a change, however steady the rounds were.
 NOISE = 0.05
+# The same where there was one round only, whose spread nobody knows.
+NOISE_OF_ONE_ROUND = 0.2
 
 
 def median(values):
@@ -156,8 +158,9 @@ def compare(table, tests, path):
             if not then or now is None:
                 continue
             seen += 1
-            noise = max(NOISE, sum(columns[column]["spread"].get(name, 0) for columns in (old, new)
-                                   for column in (["culvert"] if absolute else ["culvert", PEER])))
+            rows = [columns[column] for columns in (old, new) for column in (["culvert"] if absolute else ["culvert", PEER])]
+            least = NOISE if absolute or all(row["rounds"] > 1 for row in rows) else NOISE_OF_ONE_ROUND
+            noise = max(least, sum(row["spread"].get(name, 0) for row in rows))
             change = now / then - 1
             if abs(change) > noise:
                 unit = "" if absolute else f" × {PEER}"
