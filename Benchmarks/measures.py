@@ -151,11 +151,16 @@ def handshakes(clients):
     return measure
 
 
+# Until what is idle is idle: proxies give memory back a moment after they can.
+SETTLING = 7
+
+
 def idle(counts):
     """Resident memory of each side: fresh, and with so many idle connections. The column was just started."""
     def measure(column, options):
         if not column.tunnelled:
             return None
+        time.sleep(SETTLING)
         fresh = [resident(side) for side in column.sides]
         figures = {"value": max(fresh) / 2**20, "fresh_mib": [round(bytes / 2**20, 2) for bytes in fresh]}
         for count in counts:
@@ -166,7 +171,7 @@ def idle(counts):
                 opened = holder.stdout.readline()
                 if not opened:
                     raise RuntimeError(f"{count} idle connections could not be opened")
-                time.sleep(1)
+                time.sleep(SETTLING)
                 held = [resident(side) for side in column.sides]
             finally:
                 holder.stdin.close()

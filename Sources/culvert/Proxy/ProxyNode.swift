@@ -45,7 +45,7 @@ struct ProxyNode: ServiceLifecycle.Service {
 
     private static let podDrainTimeout = Duration.seconds(5)
     private static let statusInterval = Duration.milliseconds(250)
-    private static let textInterval = Duration.seconds(60)
+    private static let textInterval = Duration.seconds(5)
 
     private let settings: Settings
     private let logger: Logger
