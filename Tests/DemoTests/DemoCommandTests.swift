@@ -5,7 +5,7 @@ import Testing
 @testable import culvert
 
 /// The built `culvert`: CULVERT_BINARY, or what the tests were built with.
-private let culvertBinary: String? = {
+let culvertBinary: String? = {
     if let path = getenv("CULVERT_BINARY") { return String(cString: path) }
     var buffer = [UInt8](repeating: 0, count: 4096)
     let count = buffer.withUnsafeMutableBytes { bytes in

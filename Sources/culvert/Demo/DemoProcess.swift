@@ -1,7 +1,7 @@
 import Glibc
 import LinuxNetworking
 
-/// One process of the demo: this same executable with other arguments, in a network namespace of its own.
+/// One process of the demo: this same executable unless another is named, with other arguments, in a network namespace of its own.
 ///
 /// It ends with the demo whatever happens to that (`ParentDeath`). For one thread at a time.
 final class DemoProcess {
@@ -12,8 +12,8 @@ final class DemoProcess {
 
     /// Standard output and error go to `logPath`, appended; standard output to `output` if given.
     init(
-        _ name: String, arguments: [String], in namespace: NetworkNamespace?, logPath: String?, output: Int32? = nil,
-        parent: ParentPipe
+        _ name: String, executable: String = ownExecutable, arguments: [String], in namespace: NetworkNamespace?,
+        logPath: String?, output: Int32? = nil, parent: ParentPipe
     ) throws {
         self.name = name
         self.logPath = logPath
@@ -44,7 +44,7 @@ final class DemoProcess {
             try DemoProcess.withStrings(environment) { envp in
                 var pid: pid_t = 0
                 // The child begins in the namespace of the thread that makes it.
-                let spawn = { posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, envp) }
+                let spawn = { posix_spawn(&pid, executable, &actions, &attributes, argv, envp) }
                 let result = try namespace?.run(spawn) ?? spawn()
                 guard result == 0 else { throw Errno(code: result, call: "start \(name)") }
                 return pid
@@ -100,6 +100,8 @@ final class DemoProcess {
         guard let logPath, let text = try? TextFile.read(logPath), !text.isEmpty else { return nil }
         return text.split(separator: "\n").suffix(20).joined(separator: "\n")
     }
+
+    static let ownExecutable = "/proc/self/exe"
 
     private static let pipeDescriptor: Int32 = 3
 

@@ -5,6 +5,7 @@ import LinuxNetworking
 /// Culvert itself, as the demo runs it: an authority, and on each node an agent and a proxy. For one thread at a time.
 final class MeshProcesses {
     private let network: DemoNetwork
+    private let executable: String
     private let directory: RunDirectory
     private let parent: ParentPipe
     private let logs: String
@@ -18,8 +19,9 @@ final class MeshProcesses {
     static let readinessPort: UInt16 = 15021
     private static let startLimit = Duration.seconds(30)
 
-    init(network: DemoNetwork, directory: RunDirectory) throws {
+    init(network: DemoNetwork, directory: RunDirectory, executable: String = DemoProcess.ownExecutable) throws {
         self.network = network
+        self.executable = executable
         self.directory = directory
         parent = try ParentPipe()
         logs = try directory.makeDirectory("logs")
@@ -79,22 +81,24 @@ final class MeshProcesses {
         }
     }
 
-    /// With a join token for the first time; from then on a node has a certificate of its own.
     func startProxies() throws {
-        for node in network.topology.nodes {
-            let tokenFile = directory.file("\(node.name).token")
-            if !TextFile.exists(tokenFile) { try TextFile.write(tokenFile, try joinToken(for: node.name) + "\n") }
-            let home = try home(of: node)
-            let state = try directory.makeDirectory("\(node.name)-state")
-            let process = try start(
-                MeshProcesses.proxyName(node),
-                ["proxy", "run", "--node", node.name, "--trust-domain", DemoTopology.trustDomain]
-                    + authorityOptions + [
-                        "--run-dir", home, "--join-token-file", tokenFile, "--state-dir", state,
-                        "--admin-listen", "\(node.address.v4)", "--drain-timeout", "2s",
-                    ], in: network[node])
-            proxies.append(process)
-        }
+        for node in network.topology.nodes { try startProxy(of: node) }
+    }
+
+    /// With a join token for the first time; from then on a node has a certificate of its own.
+    func startProxy(of node: DemoTopology.Node) throws {
+        let tokenFile = directory.file("\(node.name).token")
+        if !TextFile.exists(tokenFile) { try TextFile.write(tokenFile, try joinToken(for: node.name) + "\n") }
+        let home = try home(of: node)
+        let state = try directory.makeDirectory("\(node.name)-state")
+        let process = try start(
+            MeshProcesses.proxyName(node),
+            ["proxy", "run", "--node", node.name, "--trust-domain", DemoTopology.trustDomain]
+                + authorityOptions + [
+                    "--run-dir", home, "--join-token-file", tokenFile, "--state-dir", state,
+                    "--admin-listen", "\(node.address.v4)", "--drain-timeout", "2s",
+                ], in: network[node])
+        proxies.append(process)
     }
 
     /// Every enrolled pod has its listeners and its certificate.
@@ -182,8 +186,11 @@ final class MeshProcesses {
 
     /// Throws when one has ended that should not have.
     func checkAlive() throws {
-        for process in (authority.map { [$0] } ?? []) + agents + proxies + programs { try checkAlive(process) }
+        for process in culvert + programs { try checkAlive(process) }
     }
+
+    /// The authority, the agents and the proxies.
+    var culvert: [DemoProcess] { (authority.map { [$0] } ?? []) + agents + proxies }
 
     private static func proxyName(_ node: DemoTopology.Node) -> String { "proxy-\(node.name)" }
 
@@ -213,7 +220,8 @@ final class MeshProcesses {
     ) throws -> DemoProcess {
         try Interruption.check()
         let process = try DemoProcess(
-            name, arguments: arguments, in: namespace, logPath: "\(logs)/\(name).log", output: output, parent: parent)
+            name, executable: executable, arguments: arguments, in: namespace, logPath: "\(logs)/\(name).log",
+            output: output, parent: parent)
         try directory.note(process.stamp)
         return process
     }
