@@ -20,6 +20,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
     private var idleTimer: TimerToken?
     private var pingTimer: TimerToken?
     private var hasHeardPeer = true
+    private var lastHeard: ContinuousClock.Instant?
     private var waitsForPeerSince: ContinuousClock.Instant?
     private var pings: Allowance
     private var sentBytes: UInt64 = 0
@@ -92,6 +93,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
             switch TCPSocket.receive(socket.descriptor, into: room) {
             case .bytes(let count):
                 hasHeardPeer = true
+                lastHeard = worker.loop.now
                 receive(count)
                 // The socket is empty: what comes now is another event, unless the end has come already.
                 if count < room.count, !sawPeerClose { return }
@@ -298,6 +300,13 @@ class TunnelConnection: HBONEConnection, PodConnection {
         hasHeardPeer = false
         listenForPeer()
     }
+
+    /// The peer was there a moment ago: what is sent to it will most likely arrive.
+    final var wasHeardLately: Bool {
+        lastHeard.map { $0.duration(to: worker.loop.now) < Self.lately } ?? false
+    }
+
+    private static let lately = Duration.milliseconds(250)
 
     /// Nothing came since the peer was asked: new connections had better not rely on it.
     final var isSilent: Bool { waitsForPeerSince != nil && !hasHeardPeer }

@@ -84,8 +84,9 @@ extension HBONEConnection {
         guard status >= 200 else { return }
         stream.isResponded = true
         if status == 200 {
+            stream.hasAnswer = true
             responded(stream: stream.id, status: status, reason: nil)
-            bodyMayGo(stream)
+            resumeBody(stream)
         } else {
             responded(stream: stream.id, status: status, reason: fields.reason)
             reset(stream: stream.id, code: HTTP2ErrorCode.cancel)

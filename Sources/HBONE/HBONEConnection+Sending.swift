@@ -193,7 +193,8 @@ extension HBONEConnection {
         case NGHTTP2_HEADERS.rawValue:
             guard let stream = find(frame.hd.stream_id) else { return }
             stream.isOpened = true
-            if role == .server, stream.isAccepted { bodyMayGo(stream) }
+            if role == .server { stream.hasAnswer = stream.isAccepted }
+            if role == .client || stream.isAccepted { bodyMayGo(stream) }
             // Only now: a stream with RST_STREAM queued would not send its HEADERS any more.
             if stream.resetAfterEnd { submitReset(stream.id, HTTP2ErrorCode.noError) }
         case NGHTTP2_GOAWAY.rawValue where frame.goaway.error_code != HTTP2ErrorCode.noError:

@@ -13,10 +13,10 @@ public final class HBONEStream {
     final var isAccepted = false
     /// Client: the final response came.
     final var isResponded = false
-    /// Our body may go.
+    /// Our HEADERS left: the body may go behind them. A client's need not wait for the answer.
     final var bodyMayGo = false
     /// 200 was received, or has left.
-    public final var hasAnswer: Bool { bodyMayGo }
+    public final var hasAnswer = false
     /// Our body is at its end; nghttp2 sends END_STREAM.
     final var bodyEnded = false
     /// Nothing more is passed to the subclass but the close.

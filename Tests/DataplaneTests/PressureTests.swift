@@ -132,11 +132,11 @@ struct PressureTests {
         try await mesh.end()
     }
 
-    @Test("a connection that was asked for on a dead tunnel is asked for once more on a fresh one")
-    func startedOver() async throws {
+    /// A tunnel that has served one connection, and whose peer is cut off now; nobody knows yet.
+    private func deadTunnel() async throws -> (TestMesh, TestServer, SocketAddress) {
         let mesh = try await TestMesh { configuration in
-            configuration.pingInterval = .milliseconds(100)
-            configuration.pingTimeout = .milliseconds(400)
+            configuration.pingInterval = .milliseconds(600)
+            configuration.pingTimeout = .milliseconds(800)
         }
         let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
         let target = SocketAddress(mesh.server.host.v4, port: 8080)
@@ -145,14 +145,35 @@ struct PressureTests {
         #expect(try await first.receive(1) == [1])
         first.finish()
         #expect(try await first.receive(1) == [])
-        // The tunnel of the first connection is pooled, and now dead; nobody knows yet.
         _ = try mesh.server.host.shell("ip link set eth0 down")
+        return (mesh, server, target)
+    }
+
+    @Test("a connection that was asked for on a dead tunnel is asked for once more on a fresh one")
+    func startedOver() async throws {
+        let (mesh, server, target) = try await deadTunnel()
+        try await Task.sleep(for: .milliseconds(350))
         let second = try await TestProgram.connect(from: mesh.client.host, to: target)
         try await second.send([2])
-        try await Task.sleep(for: .milliseconds(900))
+        try await Task.sleep(for: .milliseconds(2000))
         _ = try mesh.server.host.shell("ip link set eth0 up")
         #expect(try await second.receive(1) == [2])
         #expect(mesh.client.records.all.allSatisfy { $0.failure == nil })
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
+    @Test("but not when the application's first bytes went along: they are never said twice")
+    func notSaidTwice() async throws {
+        let (mesh, server, target) = try await deadTunnel()
+        // The peer was heard a moment ago: these bytes do not wait for its answer.
+        let second = try await TestProgram.connect(from: mesh.client.host, to: target)
+        try await second.send([2])
+        try await Task.sleep(for: .milliseconds(2000))
+        _ = try mesh.server.host.shell("ip link set eth0 up")
+        await #expect(throws: Errno.self) { try await second.received(1) }
+        let record = try #require(try await mesh.client.records.first { $0.failure != nil })
+        #expect(record.bytesSent == 1)
         withExtendedLifetime(server) {}
         try await mesh.end()
     }

@@ -100,17 +100,22 @@ import Testing
         #expect(pair.client.events.last == .closed(stream, HTTP2ErrorCode.noError))
     }
 
-    @Test("a client's body waits for the answer")
-    func bodyWaits() {
+    @Test("a client's body need not wait for the answer, the server's does")
+    func bodyBeforeAnswer() {
         let pair = Pair()
         pair.server.answer = .later
         let stream = pair.client.connect(Self.request)
         pair.client.send(stream, "early")
         pair.run()
-        #expect(pair.server.receivedCount == 0)
+        #expect(pair.server.text(stream) == "early")
+        #expect(pair.client.stream(stream)?.hasAnswer == false)
+        pair.server.send(stream, "answer")
+        pair.run()
+        #expect(pair.client.receivedCount == 0)
         pair.server.accept(stream: stream)
         pair.run()
-        #expect(pair.server.text(stream) == "early")
+        #expect(pair.client.text(stream) == "answer")
+        #expect(pair.client.stream(stream)?.hasAnswer == true)
     }
 
     @Test("many streams share the connection without mixing")

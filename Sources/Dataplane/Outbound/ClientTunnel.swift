@@ -81,6 +81,7 @@ final class ClientTunnel: TunnelConnection {
             return stream.abort(ConnectionFailure(.http2, "the tunnel to \(key.endpoint) takes no more streams"))
         }
         stream.carried(by: self, stream: id)
+        stream.mayTalkEarly = wasHeardLately
         markDirty()
     }
 

@@ -1,3 +1,4 @@
+import Glibc
 import HBONE
 import IPAddressing
 import LinuxNetworking
@@ -19,6 +20,11 @@ final class OutboundStream: TunnelledSocket {
     /// It was asked for on a tunnel that had served others: what failed may be that tunnel, not the peer.
     private var isOnPooledTunnel = false
     private var hasStartedOver = false
+    /// The peer was there a moment ago: what the application says first goes along with CONNECT, and saves a round trip.
+    var mayTalkEarly = false
+    /// What went before the answer, and how much of it on the present stream: it is said again where the peer has not seen it.
+    private var early: [UInt8] = []
+    private var earlySent = 0
 
     init(pod: PodProxy, descriptor: consuming OwnedDescriptor, record: ConnectionRecord, key: TunnelPool.Key) {
         self.key = key
@@ -66,12 +72,14 @@ final class OutboundStream: TunnelledSocket {
         open(contexts)
     }
 
-    /// Once, and only before the answer: nothing was read from the application yet, so nothing can be lost or sent twice.
+    /// Once, and only before the answer. What the application said may not be said twice: it is repeated only where the peer
+    /// promised that it has not looked at it (REFUSED_STREAM, and beyond a GOAWAY: RFC 9113 8.7), which is no failure.
     override func startsOver(_ failure: ConnectionFailure?) -> Bool {
         guard case .requested = phase, isOnPooledTunnel, !hasStartedOver, failure?.kind != .drained, !pod.isDraining,
-            let contexts = worker.contexts(for: pod.pod.identity)
+            failure == nil || early.isEmpty, let contexts = worker.contexts(for: pod.pod.identity)
         else { return false }
         hasStartedOver = true
+        earlySent = 0
         // Not from inside the tunnel that is just being taken apart.
         worker.loop.endOfTurn { [weak self] in
             guard let self, !isClosed else { return }
@@ -116,8 +124,41 @@ final class OutboundStream: TunnelledSocket {
         }
     }
 
-    override var mayPull: Bool {
-        if case .open = phase { true } else { false }
+    override func readBody(into pieces: UnsafeMutableBufferPointer<iovec>) -> BodyRead {
+        if earlySent < early.count { return .bytes(repeatEarly(into: pieces)) }
+        if case .open = phase { return super.readBody(into: pieces) }
+        // One read: the rest can wait, and so can the end.
+        guard mayTalkEarly, early.isEmpty else { return .blocked }
+        let read = super.readBody(into: pieces)
+        switch read {
+        case .bytes(let count):
+            keepEarly(pieces, count: count)
+            return read
+        case .end: return .blocked
+        case .blocked, .failed: return read
+        }
+    }
+
+    private func keepEarly(_ pieces: UnsafeMutableBufferPointer<iovec>, count: Int) {
+        early.reserveCapacity(count)
+        for piece in pieces where early.count < count {
+            let bytes = UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len)
+            early.append(contentsOf: bytes.prefix(count - early.count))
+        }
+        earlySent = early.count
+    }
+
+    private func repeatEarly(into pieces: UnsafeMutableBufferPointer<iovec>) -> Int {
+        var copied = 0
+        early.withUnsafeBytes { early in
+            for piece in pieces where earlySent < early.count {
+                let bytes = early[earlySent...].prefix(piece.iov_len)
+                UnsafeMutableRawBufferPointer(start: piece.iov_base, count: piece.iov_len).copyBytes(from: bytes)
+                earlySent += bytes.count
+                copied += bytes.count
+            }
+        }
+        return copied
     }
 
     func answered(status: Int, reason: String?) {
@@ -131,6 +172,8 @@ final class OutboundStream: TunnelledSocket {
             return abort(failure)
         }
         phase = .open
+        // All of it has been sent, unless a stream that took its place has had no window: then it is still to be said.
+        if earlySent == early.count { (early, earlySent) = ([], 0) }
         watchIdleness()
         becameReadable()
     }

@@ -54,7 +54,7 @@ class TunnelledSocket: AppSocket, PodConnection {
     /// `false` until the stream carries the body.
     var mayPull: Bool { true }
 
-    final func readBody(into pieces: UnsafeMutableBufferPointer<iovec>) -> BodyRead {
+    func readBody(into pieces: UnsafeMutableBufferPointer<iovec>) -> BodyRead {
         guard mayPull, !isClosed else { return isClosed ? .failed : .blocked }
         switch read(into: pieces) {
         case .bytes(let count):
