@@ -151,6 +151,8 @@ extension HBONEConnection {
         frames.padding = header.flags & FrameFlag.padded == 0 ? 0 : nil
         stream.receiveWindow &-= header.length
         receiveWindow &-= header.length
+        // Whoever may hold these bytes: one stream's reader must not stop the others. Each is bounded by its own window.
+        returnWindow(header.length)
         if stream.receiveWindow < 0 || receiveWindow < 0 {
             fail("more DATA than flow control allows", HTTP2ErrorCode.flowControlError)
         } else if frames.padding == nil, header.length == 0 {
@@ -178,16 +180,10 @@ extension HBONEConnection {
         }
         // Behind these bytes are `left`; of both together, the last are padding.
         if let padding = frames.padding, frames.left < padding { part = max(0, part &- (padding &- frames.left)) }
-        guard part > 0, !stream.isMuted else { return dropData(stream, part) }
+        guard part > 0, !stream.isMuted else { return }
         stream.unconsumed &+= part
         if delivery.isFull || (delivery.stream != nil && delivery.stream !== stream) { deliver() }
         delivery.append(stream, from, part)
-    }
-
-    /// The stream was reset in the middle of the frame: only the connection's window counts.
-    private func dropData(_ stream: HBONEStream, _ count: Int) {
-        guard count > 0 else { return }
-        returnWindow(count)
     }
 
     private func endData() {

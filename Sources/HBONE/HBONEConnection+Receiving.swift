@@ -133,7 +133,6 @@ extension HBONEConnection {
         // What came before its end belongs to the subclass still.
         deliver(ifFor: stream)
         stream.isClosed = true
-        giveBack(stream)
         guard stream.isReported else { return }
         activeStreams -= 1
         closed(stream: id, code: code)

@@ -111,11 +111,11 @@ extension HBONEConnection {
     private var streamUpdateMin: Int { Int(limits.streamWindow) / 4 }
     private var connectionUpdateMin: Int { Int(limits.connectionWindow) / 4 }
 
-    /// Nobody holds these bytes any more.
+    /// The connection's.
     final func returnWindow(_ bytes: Int) { unreturned &+= bytes }
 
+    /// The stream's: nobody holds these bytes any more.
     final func returnWindow(_ stream: HBONEStream, _ bytes: Int) {
-        returnWindow(bytes)
         // No more will come on a stream that the peer ended.
         guard !stream.peerEnded, !stream.isMuted else { return }
         stream.unreturned &+= bytes

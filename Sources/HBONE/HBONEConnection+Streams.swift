@@ -48,7 +48,7 @@ extension HBONEConnection {
         stream.isAnswered = true
         stream.isMuted = true
         stream.resetAfterEnd = true
-        giveBack(stream)
+        stream.unconsumed = 0
         let submitted = HTTP2Fields.response(status: status, reason: reason).withFields { fields, count in
             nghttp2_submit_response(session, id, fields, count, nil)
         }
@@ -86,7 +86,7 @@ extension HBONEConnection {
         guard end == nil, let stream = find(id), !stream.isMuted || stream.resetAfterEnd else { return }
         stream.isMuted = true
         stream.resetAfterEnd = false
-        giveBack(stream)
+        stream.unconsumed = 0
         submitReset(id, code)
         if !stream.isOpened { cancelled.append((id, code)) }
     }
@@ -147,11 +147,5 @@ extension HBONEConnection {
     func add(_ stream: HBONEStream) {
         streams[stream.id] = stream
         if stream.isReported { activeStreams += 1 }
-    }
-
-    /// Bytes that nobody will consume any more must not be missing from the connection's window.
-    func giveBack(_ stream: HBONEStream) {
-        returnWindow(stream.unconsumed)
-        stream.unconsumed = 0
     }
 }

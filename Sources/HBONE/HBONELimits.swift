@@ -2,7 +2,8 @@
 public struct HBONELimits: Sendable {
     /// What a peer may send on one stream before the application took it, in bytes.
     public var streamWindow: Int32 = 4 << 20
-    /// The same over all streams of the connection: what a stuck application can make this process hold.
+    /// What it may send in all before we have read it. It is given back whoever holds the bytes then, lest one application that does
+    /// not read stop the others of its tunnel; what all of them hold is for the owner to bound.
     public var connectionWindow: Int32 = 16 << 20
     /// The largest frame that a peer may send, in bytes.
     public var maxFrameSize: UInt32 = 1 << 20

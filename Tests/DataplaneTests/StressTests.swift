@@ -208,7 +208,7 @@ struct StressTests {
     @Test("readers that stop for seconds lose nothing, though their peer's patience with a silent node is shorter")
     func stalled() async throws {
         try await exchange(
-            connections: 3, bytes: 32 << 20, client: .first, server: .last, mebibytes: 128, pause: .seconds(4)
+            connections: 9, bytes: 16 << 20, client: .first, server: .last, mebibytes: 128, pause: .seconds(4)
         ) {
             $0.pingInterval = .milliseconds(200)
             $0.pingTimeout = .seconds(1)

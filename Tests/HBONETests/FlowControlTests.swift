@@ -92,22 +92,23 @@ import Testing
         #expect(to.receivedCount == 3 * window)
     }
 
-    @Test("one stuck stream does not stop another")
-    func stuckStream() {
+    @Test("stuck streams do not stop another, however many they are", arguments: [1, 20])
+    func stuckStreams(count: Int) {
         let pair = Pair()
-        let stuck = pair.open()
+        let stuck = (0..<count).map { _ in pair.open() }
         let free = pair.open()
         pair.server.consumesAtOnce = false
         pair.server.keepsBytes = false
         pair.server.onBytes = { [unowned pair] stream, bytes in
             if stream == free { pair.server.consumed(stream: stream, bytes.count) }
         }
-        let sources = [stuck: Source(8 << 20, seed: 1), free: Source(20 << 20, seed: 2)]
+        var sources = [free: Source(20 << 20, seed: 2)]
+        for stream in stuck { sources[stream] = Source(8 << 20, seed: UInt64(stream)) }
         pair.client.bodySource = { sources[$0]?.read(into: $1) ?? .blocked }
-        for stream in [stuck, free] { pair.client.resume(stream) }
+        for stream in stuck + [free] { pair.client.resume(stream) }
         pair.run()
         #expect(sources[free]?.left == 0)
-        #expect(pair.server.receivedCount == (20 << 20) + Int(HBONELimits().streamWindow))
+        #expect(pair.server.receivedCount == (20 << 20) + count * Int(HBONELimits().streamWindow))
     }
 
     @Test(
