@@ -28,10 +28,10 @@ public final class EventLoop: @unchecked Sendable {
     private let mailbox = Mutex(Mailbox())
     private let events = UnsafeMutablePointer<epoll_event>.allocate(capacity: eventsPerTurn)
     private var timers = TimerHeap<ContinuousClock.Instant, () -> Void>()
-    private var endOfTurnBodies: [() -> Void] = []
-    private var endOfTurnPollables: [Pollable] = []
+    private var endOfTurnBodies = TurnList<() -> Void>()
+    private var endOfTurnPollables = TurnList<Pollable>()
     /// Deregistered in this turn: events for them may still be in the batch.
-    private var departed: [Pollable] = []
+    private var departed = TurnList<Pollable>()
     private var turn: UInt64 = 0
     private var isStopped = false
 
@@ -113,23 +113,25 @@ public final class EventLoop: @unchecked Sendable {
     private func finishTurn() {
         // What these ask for in turn belongs to the next turn: new events come first.
         if !endOfTurnPollables.isEmpty {
-            let batch = endOfTurnPollables
-            endOfTurnPollables = []
+            var batch = endOfTurnPollables.take()
             for pollable in batch {
                 pollable.awaitsTurnEnd = false
                 pollable.turnEnded()
             }
+            batch.removeAll(keepingCapacity: true)
+            endOfTurnPollables.recycle(&batch)
         }
         if !endOfTurnBodies.isEmpty {
-            let batch = endOfTurnBodies
-            endOfTurnBodies = []
+            var batch = endOfTurnBodies.take()
             for body in batch { body() }
+            batch.removeAll(keepingCapacity: true)
+            endOfTurnBodies.recycle(&batch)
         }
         while !departed.isEmpty {
             // A deinit may deregister another.
-            let batch = departed
-            departed = []
-            _ = consume batch
+            var batch = departed.take()
+            batch.removeAll(keepingCapacity: true)
+            departed.recycle(&batch)
         }
     }
 
@@ -184,4 +186,25 @@ public final class EventLoop: @unchecked Sendable {
         pollable.awaitsTurnEnd = true
         endOfTurnPollables.append(pollable)
     }
+}
+
+/// What a turn leaves to its end: two arrays in turn, so that the memory of one serves for ever.
+private struct TurnList<Element> {
+    private var elements: [Element] = []
+    private var spare: [Element] = []
+
+    var isEmpty: Bool { elements.isEmpty }
+
+    mutating func append(_ element: Element) { elements.append(element) }
+
+    /// All of them, whose memory is to be given back by `recycle`; what is appended meanwhile is the next batch.
+    mutating func take() -> [Element] {
+        var batch: [Element] = []
+        swap(&batch, &spare)
+        swap(&batch, &elements)
+        return batch
+    }
+
+    /// The batch is empty: what a deinit of its elements asked for has been appended already.
+    mutating func recycle(_ batch: inout [Element]) { swap(&batch, &spare) }
 }
