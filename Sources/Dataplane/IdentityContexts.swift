@@ -15,21 +15,21 @@ final class IdentityContexts: Sendable {
         let key = try svid.privateKeyDER()
         let verifier = PeerVerifier(bundles: bundles)
         // The role named to the verifier is the peer's.
-        client = try TLSContext(role: .client, certificateChainDER: chain, privateKeyDER: key, records: records) {
-            verifier.tlsVerdict(chainDER: $0, role: .server)
-        }
-        server = try TLSContext(role: .server, certificateChainDER: chain, privateKeyDER: key, records: records) {
-            verifier.tlsVerdict(chainDER: $0, role: .client)
-        }
+        let servers = VerifiedPeers { verifier.verify(chainDER: $0, role: .server, now: $1) }
+        client = try TLSContext(
+            role: .client, certificateChainDER: chain, privateKeyDER: key, records: records, verify: servers.tlsVerdict)
+        let clients = VerifiedPeers { verifier.verify(chainDER: $0, role: .client, now: $1) }
+        server = try TLSContext(
+            role: .server, certificateChainDER: chain, privateKeyDER: key, records: records, verify: clients.tlsVerdict)
         notAfter = svid.notAfter
     }
 }
 
-extension PeerVerifier {
-    fileprivate func tlsVerdict(chainDER: [[UInt8]], role: Role) -> TLSPeerVerdict {
-        switch verify(chainDER: chainDER, role: role, now: Date()) {
-        case .verified(let peer): .accept(peer.id)
-        case .refused(let refusal): .refuse(refusal.description)
+extension VerifiedPeers {
+    fileprivate func tlsVerdict(_ chainDER: [[UInt8]]) -> TLSPeerVerdict {
+        switch identity(ofChain: chainDER, now: Date()) {
+        case .success(let id): .accept(id)
+        case .failure(let refusal): .refuse(refusal.description)
         }
     }
 }
