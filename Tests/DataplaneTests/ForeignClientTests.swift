@@ -58,6 +58,37 @@ struct ForeignClientTests {
         try await mesh.end()
     }
 
+    @Test("nghttp reads our settings and windows, and is told that a GET is no CONNECT")
+    func nghttp() async throws {
+        let mesh = try await TestMesh()
+        let files = try ClientFiles(mesh.trust)
+        let output = try await files.run(
+            "nghttp -nv --no-verify-peer --cert=client.pem --key=client.key https://\(mesh.server.host.v4):15008/",
+            on: mesh.outsider)
+        for expected in [
+            "The negotiated protocol: h2", "SETTINGS_MAX_CONCURRENT_STREAMS(0x03):200",
+            "SETTINGS_INITIAL_WINDOW_SIZE(0x04):\(4 << 20)", "SETTINGS_MAX_FRAME_SIZE(0x05):\(1 << 20)",
+            // What is added to the 65 535 of every connection.
+            "window_size_increment=\((16 << 20) - 65535)", ":status: 400", "x-culvert-reason: ",
+        ] {
+            #expect(output.contains(expected), "\(expected) is missing in:\n\(output)")
+        }
+        try await mesh.end()
+    }
+
+    @Test("h2load with 20 connections and no certificate is not served, and nothing of it is left")
+    func h2load() async throws {
+        let mesh = try await TestMesh()
+        let files = try ClientFiles(mesh.trust)
+        let output = try await files.run(
+            "h2load -n 400 -c 20 -m 50 --connect-to=\(mesh.server.host.v4):15008 https://\(mesh.server.host.v4):15008/",
+            on: mesh.outsider)
+        #expect(output.contains("400 total"))
+        #expect(output.contains(" 0 succeeded"))
+        try await mesh.server.settle(connections: 0)
+        try await mesh.end()
+    }
+
     @Test("Python's h2 opens a CONNECT and reaches the application", arguments: [IPAddress.Family.v4, .v6])
     func pythonConnect(family: IPAddress.Family) async throws {
         let mesh = try await TestMesh()
