@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -59,4 +60,11 @@ int clinux_await_child(pid_t pid, int milliseconds) {
     if (waited < 0) return -errno;
     if (ended != 1) return -ETIMEDOUT;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int clinux_usable_cores(void) {
+    cpu_set_t set;
+    // EINVAL: more cores than the set has room for.
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return CPU_SETSIZE;
+    return CPU_COUNT(&set);
 }

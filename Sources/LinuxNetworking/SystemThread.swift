@@ -19,6 +19,9 @@ public final class SystemThread: @unchecked Sendable {
     private var thread = pthread_t()
     private let ended = Condition(false)
 
+    /// How many cores this process may use: the affinity it was started with.
+    public static var usableCores: Int { Int(clinux_usable_cores()) }
+
     /// The first 15 bytes of `name` are shown by `ps`. EAGAIN when there are too many threads.
     public init(name: String, _ body: @escaping @Sendable () -> Void) throws(Errno) {
         let ended = ended

@@ -87,6 +87,8 @@ void clinux_release_program_text(void);
 
 // Threads
 
+// Those that the calling thread's affinity allows: at least one.
+int clinux_usable_cores(void);
 // The first 15 bytes count; shown by ps and debuggers.
 void clinux_name_thread(const char *name);
 

@@ -144,6 +144,7 @@ struct ProxyNode: ServiceLifecycle.Service {
         logger.info(
             "Proxy started",
             metadata: [
+                "workers": .stringConvertible(settings.workers),
                 "descriptors": .stringConvertible(DescriptorLimit.current), "trust domain": "\(settings.trustDomain)",
                 "directory": "\(settings.runDirectory)",
             ])

@@ -1,6 +1,7 @@
 import ArgumentParser
 import HBONE
 import IPAddressing
+import LinuxNetworking
 import Logging
 import SPIFFE
 import ServiceLifecycle
@@ -59,8 +60,12 @@ struct ProxyRun: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where readiness (15021) and metrics (15020) are served.", valueName: "ip"))
     var adminListen = "0.0.0.0"
 
-    @Option(help: "Event loops, one thread each.")
-    var workers = 1
+    @Option(
+        help: """
+            Event loops, one thread each: by default one for each core that it may use, and four at most, since each listens in \
+            every pod.
+            """)
+    var workers: Int?
 
     @Option(
         help: """
@@ -75,7 +80,9 @@ struct ProxyRun: AsyncParsableCommand {
     @OptionGroup var logging: LoggingOptions
 
     func validate() throws {
-        guard (1...256).contains(workers) else { throw ValidationError("--workers is a number from 1 to 256") }
+        guard workers.map((1...256).contains) ?? true else {
+            throw ValidationError("--workers is a number from 1 to 256")
+        }
         guard !node.isEmpty else { throw ValidationError("--node names no node") }
     }
 
@@ -116,7 +123,8 @@ struct ProxyRun: AsyncParsableCommand {
             node: node, trustDomain: domain, runDirectory: runDir, authority: authority, attestation: attestation,
             bundle: try bundle(of: domain), joinTokenFile: joinTokenFile, stateDirectory: stateDir,
             adminHost: adminListen,
-            workers: workers, drainTimeout: drainTimeout.value, tlsRecords: tlsRecords.records, logging: logging)
+            workers: workers ?? min(SystemThread.usableCores, 4), drainTimeout: drainTimeout.value,
+            tlsRecords: tlsRecords.records, logging: logging)
     }
 
     private func address(_ text: String, _ option: String) throws -> SocketAddress {
