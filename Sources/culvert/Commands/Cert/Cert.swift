@@ -5,6 +5,6 @@ struct Cert: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cert",
         abstract: "Look into certificates.",
-        subcommands: [CertInspect.self]
+        subcommands: [CertInspect.self, CertFingerprint.self, CertNeedsRenewal.self]
     )
 }

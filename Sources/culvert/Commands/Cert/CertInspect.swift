@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import Glibc
 
 /// `culvert cert inspect`: prints what certificates and signing requests say, and holds them against the SPIFFE
@@ -52,41 +51,21 @@ struct CertInspect: AsyncParsableCommand {
             "Verify the first certificate of each file under these roots (PEM or JWKS).", valueName: "FILE"))
     var roots: String?
 
-    @Option(help: ArgumentHelp("Judge validity at this time instead of now (RFC 3339).", valueName: "TIME"))
-    var at: String?
-
-    func validate() throws {
-        if let at, Self.date(at) == nil {
-            throw ValidationError("--at \(at) is not a time; write it as 2026-11-21T14:00:00Z")
-        }
-    }
+    @OptionGroup var time: JudgedTime
 
     func run() async throws {
-        do {
+        try await CertificateAnswer.give {
             let inspection = try await inspection()
-            let text = try inspection.rendered(as: format, ink: Ink(for: STDOUT_FILENO))
-            CertificateOutput.write(text, to: STDOUT_FILENO)
-            let notes = inspection.notes(ink: Ink(for: STDERR_FILENO))
-            CertificateOutput.write(notes, to: STDERR_FILENO)
-            guard inspection.status == .well else { throw ExitCode(inspection.status.rawValue) }
-        } catch let problem as CertificateProblem {
-            CertificateOutput.write(problem.text(ink: Ink(for: STDERR_FILENO)), to: STDERR_FILENO)
-            throw ExitCode(InspectionStatus.unreadable.rawValue)
+            return CertificateAnswer(
+                output: try inspection.rendered(as: format, ink: Ink(for: STDOUT_FILENO)),
+                notes: inspection.collection.notes(ink: Ink(for: STDERR_FILENO)), status: inspection.status.rawValue)
         }
     }
 
     private func inspection() async throws -> CertificateInspection {
         var verifier: CertificateRoots?
         if let roots { verifier = try CertificateRoots(CertificateSource.file(roots)) }
-        let sources = try CertificateSource.all(at: path)
-        var inspection = CertificateInspection(isDirectory: sources.isDirectory)
-        let now = at.flatMap(Self.date) ?? Date()
-        for source in sources.files {
-            await inspection.add(source, everything: bundle, roots: verifier, now: now)
-        }
-        for skipped in sources.unreadable { inspection.unreadable(skipped) }
-        return inspection
+        let collection = try CertificateCollection(at: path, everything: bundle)
+        return await CertificateInspection(collection, roots: verifier, now: time.date)
     }
-
-    private static func date(_ text: String) -> Date? { try? Date(text, strategy: .iso8601) }
 }

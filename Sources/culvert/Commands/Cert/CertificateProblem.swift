@@ -4,11 +4,14 @@ struct CertificateProblem: Error, Hashable, Sendable {
     var file: String?
     let message: String
     let hint: String
+    /// The system's reason, when it is one.
+    let code: Int32?
 
-    init(file: String? = nil, message: String, hint: String) {
+    init(file: String? = nil, message: String, hint: String, code: Int32? = nil) {
         self.file = file
         self.message = message
         self.hint = hint
+        self.code = code
     }
 
     /// Two lines.

@@ -108,6 +108,6 @@ struct CertificateSource: Sendable {
             case EACCES, EPERM: "run it as the owner of the file, or with sudo"
             default: "check the path"
             }
-        return CertificateProblem(file: path, message: String(cString: strerror(code)), hint: hint)
+        return CertificateProblem(file: path, message: String(cString: strerror(code)), hint: hint, code: code)
     }
 }

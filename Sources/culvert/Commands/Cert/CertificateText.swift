@@ -22,7 +22,7 @@ struct CertificateText {
 
     private func certificate(_ report: CertificateReport) -> String {
         var page = Page(ink: ink)
-        page.line(0, ink("Certificate: \(title(report.kind))", .bold) + ink("  (\(place(report.place)))", .dim))
+        page.line(0, ink("Certificate: \(title(report.kind))", .bold) + ink("  (\(report.place))", .dim))
         page.line(1, "Version: \(report.version)")
         page.line(1, "Serial Number: \(report.serialDecimal) (0x\(report.serial))")
         page.line(1, "Signature Algorithm: \(report.signatureAlgorithm)")
@@ -47,7 +47,7 @@ struct CertificateText {
 
     private func request(_ report: SigningRequestReport) -> String {
         var page = Page(ink: ink)
-        page.line(0, ink("Certificate Signing Request", .bold) + ink("  (\(place(report.place)))", .dim))
+        page.line(0, ink("Certificate Signing Request", .bold) + ink("  (\(report.place))", .dim))
         page.line(1, "Subject: \(named(report.subject))")
         page.key(report.key)
         page.extensions(report.extensions, title: "Requested extensions:")
@@ -71,7 +71,7 @@ struct CertificateText {
         text += column("Valid from:", [report.notBefore.formatted(.iso8601)])
         text += "          to:  \(report.notAfter.formatted(.iso8601))  \(validity(report))\n"
         if let verdict = report.verification { text += column("Verified:", [painted(verdict)]) }
-        if namesFiles { text += column("File:", [place(report.place)]) }
+        if namesFiles { text += column("File:", ["\(report.place)"]) }
         text += column("SPIFFE:", [summary(report)])
         for finding in report.lint where finding.severity == "fail" {
             text += column("", ["\(severity(finding.severity)) \(padded(finding.rule)) \(finding.message)"])
@@ -84,7 +84,7 @@ struct CertificateText {
         let subject = (report.subject.isEmpty ? [] : [report.subject]) + names(report.names)
         text += column("Subject:", subject.isEmpty ? ["(empty)"] : subject)
         if !report.signatureValid { text += column("Signature:", [ink("not made with its own key", .bad)]) }
-        if namesFiles { text += column("File:", [place(report.place)]) }
+        if namesFiles { text += column("File:", ["\(report.place)"]) }
         return text
     }
 
@@ -105,12 +105,6 @@ struct CertificateText {
         case .svid: "X509-SVID"
         case .leaf: "TLS Certificate"
         }
-    }
-
-    private func place(_ place: CertificatePlace) -> String {
-        let line = place.line.map { ", line \($0)" } ?? ""
-        let number = place.count > 1 ? ", \(place.index) of \(place.count)" : ""
-        return "\(CertificateOutput.printable(place.file))\(line)\(number)"
     }
 
     private func validity(_ report: CertificateReport) -> String {

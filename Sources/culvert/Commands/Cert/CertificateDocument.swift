@@ -1,0 +1,38 @@
+import FoundationEssentials
+
+/// What every `culvert cert` command prints as JSON: one document, `schemaVersion` 1.
+///
+/// Times are RFC 3339 in UTC, numbers in hexadecimal are lower-case strings.
+struct CertificateDocument<Entry: Encodable>: Encodable {
+    private struct Problem: Encodable {
+        let file: String?
+        let message: String
+        let hint: String
+    }
+
+    private let schemaVersion = 1
+    private let entries: [Entry]
+    private let notShown: [CertificateCollection.Remainder]
+    private let skipped: [CertificateCollection.Skipped]
+    private let problems: [Problem]
+
+    init(_ entries: [Entry], of collection: CertificateCollection) {
+        self.entries = entries
+        notShown = collection.remainders
+        skipped = collection.skipped
+        problems = collection.problems.map { Problem(file: $0.file, message: $0.message, hint: $0.hint) }
+    }
+
+    func text() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.dateEncodingStrategy = .iso8601
+        return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
+    }
+
+    private enum CodingKeys: String, CodingKey {
+        case schemaVersion, entries
+        case notShown = "not_shown"
+        case skipped, problems
+    }
+}
