@@ -5,6 +5,8 @@ struct Cert: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cert",
         abstract: "Look into certificates.",
-        subcommands: [CertInspect.self, CertFingerprint.self, CertNeedsRenewal.self]
+        subcommands: [
+            CertInspect.self, CertVerify.self, CertLint.self, CertFingerprint.self, CertNeedsRenewal.self,
+        ]
     )
 }

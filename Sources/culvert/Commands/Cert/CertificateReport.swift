@@ -63,8 +63,11 @@ struct CertificateReport: Encodable, Sendable {
     var verification: CertificateRoots.Verdict?
     let pem: String
 
-    /// `issuers` are the certificates after it in its file.
-    init(_ certificate: Certificate, at place: CertificatePlace, issuers: [Certificate], now: Date) {
+    /// `issuers` are the certificates after it in its file; it is linted as what it says it is, or as `lintedAs`.
+    init(
+        _ certificate: Certificate, at place: CertificatePlace, issuers: [Certificate], now: Date,
+        lintedAs lintKind: SVIDLint.Kind? = nil
+    ) {
         self.place = place
         let id = try? certificate.spiffeID()
         kind =
@@ -103,7 +106,7 @@ struct CertificateReport: Encodable, Sendable {
         let der = certificate.der()
         sha256 = CertificateOutput.hexadecimal(SHA256.hash(data: der))
         signature = CertificateOutput.hexadecimal(certificate.signature.rawRepresentation)
-        lint = SVIDLint.findings(for: certificate, issuers: issuers).map { finding in
+        lint = SVIDLint.findings(for: certificate, kind: lintKind, issuers: issuers).map { finding in
             LintReport(
                 rule: finding.rule, severity: finding.severity.rawValue,
                 message: CertificateOutput.printable(finding.message))

@@ -45,15 +45,26 @@ struct CertificateRoots: Sendable {
         }
     }
 
-    private func verifyPeer(_ chain: [Certificate], _ id: SPIFFEID, now: Date) -> Verdict {
-        let bundle: TrustBundle
-        do { bundle = try TrustBundle(trustDomain: id.trustDomain, authorities: authorities) } catch {
-            return Verdict(verified: false, message: "\(error)")
+    /// What a peer says that has these roots: as those of `domain`, or of whatever domain the leaf is.
+    func peerVerdict(
+        _ chain: [Certificate], as role: PeerVerifier.Role, of domain: TrustDomain? = nil, now: Date
+    ) throws(TrustBundleError) -> PeerVerdict {
+        var bundles = TrustBundleSet()
+        // Without an ID there is no domain to look for: the verifier says what is wrong with the leaf.
+        if let domain = domain ?? (try? chain.first?.spiffeID())?.trustDomain {
+            bundles.insert(try TrustBundle(trustDomain: domain, authorities: authorities))
         }
-        let verifier = PeerVerifier(bundles: TrustBundleSet([bundle]))
+        return PeerVerifier(bundles: bundles).verify(chainDER: chain.map { $0.der() }, role: role, now: now)
+    }
+
+    private func verifyPeer(_ chain: [Certificate], _ id: SPIFFEID, now: Date) -> Verdict {
         for role in PeerVerifier.Role.allCases {
-            if case .refused(let reason) = verifier.verify(chainDER: chain.map { $0.der() }, role: role, now: now) {
-                return Verdict(verified: false, message: "refused as a \(role): \(reason)")
+            do {
+                if case .refused(let reason) = try peerVerdict(chain, as: role, now: now) {
+                    return Verdict(verified: false, message: "refused as a \(role): \(reason)")
+                }
+            } catch {
+                return Verdict(verified: false, message: "\(error)")
             }
         }
         return Verdict(

@@ -98,7 +98,7 @@ struct CertificateText {
         }.joined()
     }
 
-    private func title(_ kind: CertificateReport.Kind) -> String {
+    func title(_ kind: CertificateReport.Kind) -> String {
         switch kind {
         case .root: "Root CA Certificate"
         case .intermediate: "Intermediate CA Certificate"
@@ -126,7 +126,7 @@ struct CertificateText {
         ink(CertificateOutput.printable(verdict.message), verdict.verified ? .good : .bad)
     }
 
-    private func summary(_ report: CertificateReport) -> String {
+    func summary(_ report: CertificateReport) -> String {
         let failed = report.lint.count { $0.severity == "fail" }
         let warned = report.lint.count { $0.severity == "warn" }
         let warnings = warned == 1 ? "1 warning" : "\(warned) warnings"
@@ -134,13 +134,13 @@ struct CertificateText {
         return ink(counts, failed > 0 ? .bad : warned > 0 ? .caution : .good)
     }
 
-    private func severity(_ severity: String) -> String {
+    func severity(_ severity: String) -> String {
         ink(severity.uppercased(), severity == "fail" ? .bad : severity == "warn" ? .caution : .good)
     }
 
     private func named(_ name: String) -> String { name.isEmpty ? "(empty)" : name }
 
-    private func padded(_ rule: String) -> String { rule + String(repeating: " ", count: max(0, 4 - rule.utf8.count)) }
+    func padded(_ rule: String) -> String { rule + String(repeating: " ", count: max(0, 4 - rule.utf8.count)) }
 }
 
 /// Indented lines, in steps of four.
