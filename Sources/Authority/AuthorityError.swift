@@ -8,6 +8,8 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
     case otherTrustDomain(stored: String, wanted: String)
     case noKey(AuthorityID)
     case keyMismatch(AuthorityID)
+    /// The journal of rotations cannot be followed.
+    case journal(String)
     case noRoot
     case rootExpired(Date)
     case clockBeforeRoot(now: Date, notBefore: Date)
@@ -23,6 +25,7 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
             return "the data directory belongs to trust domain \(stored), not \(wanted)"
         case .noKey(let id): return "the key of authority \(id) is not in the store"
         case .keyMismatch(let id): return "the stored key of authority \(id) does not fit its certificate"
+        case .journal(let reason): return "the journal of rotations is damaged: \(reason)"
         case .noRoot: return "the store has authorities, but no usable root among them"
         case .rootExpired(let end): return "the root expired at \(end.iso8601)"
         case .clockBeforeRoot(let now, let start):
@@ -38,7 +41,7 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
         case .seal(.wrongKey), .keyMismatch:
             return "restore authority.key and authority.sqlite together from one backup"
         case .otherTrustDomain(let stored, _): return "pass --trust-domain \(stored), or another --data directory"
-        case .noKey, .noRoot: return "restore the data directory from a backup"
+        case .noKey, .noRoot, .journal: return "restore the data directory from a backup"
         case .rootExpired: return "start with an empty --data directory and let every node join again with a new token"
         case .clockBeforeRoot: return "set the clock (NTP) and start again"
         case .lifetimes, .seal, .unfitCertificate, .signing: return nil

@@ -9,7 +9,7 @@ public struct AuthorityRecord: Sendable, Equatable {
 
     /// prepared: published, not signing yet. active: signing. old: signs no more, its leaves are valid. tainted: its leaves are to be
     /// re-issued. revoked: out of the bundle.
-    public enum State: String, Sendable, CaseIterable {
+    public enum State: String, Sendable, CaseIterable, Codable {
         case prepared, active, old, tainted, revoked
     }
 

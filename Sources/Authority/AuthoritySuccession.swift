@@ -115,7 +115,7 @@ struct AuthoritySuccession: Sendable {
         return root
     }
 
-    private func newRoot(now: Date) throws(AuthorityError) -> SigningAuthority {
+    func newRoot(now: Date) throws(AuthorityError) -> SigningAuthority {
         let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
         let certificate: Certificate
         do {
@@ -132,7 +132,7 @@ struct AuthoritySuccession: Sendable {
         return try SigningAuthority(certificate: certificate, key: key)
     }
 
-    private func intermediate(under root: SigningAuthority, now: Date) throws(AuthorityError) -> SigningAuthority {
+    func intermediate(under root: SigningAuthority, now: Date) throws(AuthorityError) -> SigningAuthority {
         let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
         let certificate: Certificate
         do {

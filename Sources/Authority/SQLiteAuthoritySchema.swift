@@ -51,6 +51,17 @@ enum SQLiteAuthoritySchema {
                     CREATE INDEX issuances_by_expiry ON issuances (not_after);
                     """)
         }
+        migrator.registerMigration("2 rotations") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE rotation_journal (
+                        position INTEGER PRIMARY KEY,
+                        checkpoint INTEGER NOT NULL,
+                        record BLOB NOT NULL,
+                        digest BLOB NOT NULL
+                    ) STRICT;
+                    """)
+        }
         return migrator
     }
 }

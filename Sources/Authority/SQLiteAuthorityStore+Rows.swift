@@ -5,6 +5,42 @@ internal import SwiftASN1
 internal import X509
 
 extension SQLiteAuthorityStore {
+    static func authorities(_ db: Database) throws -> StoredAuthorities {
+        let records = try Row.fetchAll(db, sql: "SELECT * FROM authorities ORDER BY created_at, rowid").map(authority)
+        let bundle = try Row.fetchOne(db, sql: "SELECT trust_domain, sequence FROM bundle")
+        return StoredAuthorities(
+            trustDomain: bundle?["trust_domain"],
+            records: records,
+            sequence: UInt64(clamping: bundle?["sequence"] as Int64? ?? 0)
+        )
+    }
+
+    static func write(_ change: AuthorityChange, _ db: Database) throws {
+        let sequence = try Int64.fetchOne(db, sql: "SELECT sequence FROM bundle") ?? 0
+        guard sequence == Int64(change.expectedSequence) else { throw StoreError.conflict }
+        for record in change.upserts {
+            try db.execute(
+                sql: """
+                    INSERT INTO authorities (id, kind, state, certificate, sealed_key, created_at) VALUES (?, ?, ?, ?, ?, ?)
+                    ON CONFLICT (id) DO UPDATE SET state = excluded.state, sealed_key = excluded.sealed_key
+                    """,
+                arguments: [
+                    record.id.description, record.kind.rawValue, record.state.rawValue,
+                    Data(record.certificate.der()), record.sealedKey.map { Data($0) },
+                    record.createdAt.unixSeconds,
+                ])
+        }
+        for id in change.removals {
+            try db.execute(sql: "DELETE FROM authorities WHERE id = ?", arguments: [id.description])
+        }
+        try db.execute(
+            sql: """
+                INSERT INTO bundle (one, trust_domain, sequence) VALUES (1, ?, ?)
+                ON CONFLICT (one) DO UPDATE SET sequence = excluded.sequence
+                """,
+            arguments: [change.trustDomain, Int64(change.newSequence)])
+    }
+
     static func write(_ node: NodeRecord, _ db: Database) throws {
         try db.execute(
             sql: """
@@ -83,7 +119,7 @@ extension SQLiteAuthorityStore {
     }
 }
 
-private struct UnreadableRow: Error, CustomStringConvertible {
+struct UnreadableRow: Error, CustomStringConvertible {
     let table: String
     var description: String { "a row of “\(table)” cannot be read" }
 }

@@ -53,43 +53,12 @@ public final class SQLiteAuthorityStore: AuthorityStore {
     // MARK: Authorities
 
     public func authorities() async throws(StoreError) -> StoredAuthorities {
-        try await read { db in
-            let records = try Row.fetchAll(db, sql: "SELECT * FROM authorities ORDER BY created_at, rowid").map(
-                Self.authority)
-            let bundle = try Row.fetchOne(db, sql: "SELECT trust_domain, sequence FROM bundle")
-            return StoredAuthorities(
-                trustDomain: bundle?["trust_domain"],
-                records: records,
-                sequence: UInt64(clamping: bundle?["sequence"] as Int64? ?? 0)
-            )
-        }
+        try await read(Self.authorities)
     }
 
     public func apply(_ change: AuthorityChange) async throws(StoreError) {
         try await write { db in
-            let sequence = try Int64.fetchOne(db, sql: "SELECT sequence FROM bundle") ?? 0
-            guard sequence == Int64(change.expectedSequence) else { throw StoreError.conflict }
-            for record in change.upserts {
-                try db.execute(
-                    sql: """
-                        INSERT INTO authorities (id, kind, state, certificate, sealed_key, created_at) VALUES (?, ?, ?, ?, ?, ?)
-                        ON CONFLICT (id) DO UPDATE SET state = excluded.state, sealed_key = excluded.sealed_key
-                        """,
-                    arguments: [
-                        record.id.description, record.kind.rawValue, record.state.rawValue,
-                        Data(record.certificate.der()), record.sealedKey.map { Data($0) },
-                        record.createdAt.unixSeconds,
-                    ])
-            }
-            for id in change.removals {
-                try db.execute(sql: "DELETE FROM authorities WHERE id = ?", arguments: [id.description])
-            }
-            try db.execute(
-                sql: """
-                    INSERT INTO bundle (one, trust_domain, sequence) VALUES (1, ?, ?)
-                    ON CONFLICT (one) DO UPDATE SET sequence = excluded.sequence
-                    """,
-                arguments: [change.trustDomain, Int64(change.newSequence)])
+            try Self.write(change, db)
         }
     }
 
@@ -192,7 +161,7 @@ public final class SQLiteAuthorityStore: AuthorityStore {
 
     // MARK: Access
 
-    private func read<Value: Sendable>(
+    func read<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         do {
@@ -202,7 +171,7 @@ public final class SQLiteAuthorityStore: AuthorityStore {
         }
     }
 
-    private func write<Value: Sendable>(
+    func write<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
         do {

@@ -50,6 +50,9 @@ final class AuditLog: Sendable {
 final class TemporaryDirectory: Sendable {
     let path: String
 
+    /// One that somebody else made.
+    init(path: String) { self.path = path }
+
     init() {
         var template = Array("/tmp/culvert-authority-XXXXXX".utf8CString)
         path = template.withUnsafeMutableBufferPointer { buffer in
