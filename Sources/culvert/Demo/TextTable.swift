@@ -18,6 +18,8 @@ struct TextTable: Sendable {
     let columns: [Column]
     /// Of each row one cell per column; of each cell its lines.
     var rows: [[[Line]]] = []
+    /// By an empty line.
+    var separatesRows = true
 
     init(columns: [Column]) { self.columns = columns }
 
@@ -28,7 +30,7 @@ struct TextTable: Sendable {
         var text = line(columns.map { Line(text: $0.title, style: .bold) }, widths, ink)
         text += ink(widths.map { String(repeating: "─", count: $0) }.joined(separator: "  "), .dim) + "\n"
         for (number, row) in rows.enumerated() {
-            if number > 0 { text += "\n" }
+            if separatesRows, number > 0 { text += "\n" }
             for height in 0..<(row.map(\.count).max() ?? 0) {
                 text += line(row.map { height < $0.count ? $0[height] : Line(text: "") }, widths, ink)
             }

@@ -7,6 +7,7 @@ struct Cert: AsyncParsableCommand {
         abstract: "Look into certificates.",
         subcommands: [
             CertInspect.self, CertVerify.self, CertLint.self, CertFingerprint.self, CertNeedsRenewal.self,
+            CertList.self,
         ]
     )
 }

@@ -42,6 +42,20 @@ struct CertificateCollection: Sendable {
         problems += sources.unreadable
     }
 
+    /// Everything at all of them; a path that cannot be read at all is a problem like any other.
+    init(all paths: [String]) {
+        isDirectory = true
+        for path in paths {
+            do {
+                let sources = try CertificateSource.all(at: path)
+                for source in sources.files { add(source, everything: true) }
+                problems += sources.unreadable
+            } catch {
+                problems.append(error)
+            }
+        }
+    }
+
     private mutating func add(_ source: CertificateSource, everything: Bool) {
         let content = CertificateContent(source)
         problems += content.problems
@@ -101,12 +115,12 @@ struct CertificateCollection: Sendable {
     }
 
     /// For standard error: what was not shown, and why.
-    func notes(ink: Ink, namesRemainders: Bool = true) -> String {
+    func notes(ink: Ink, namesRemainders: Bool = true, namesSkipped: Bool = true) -> String {
         var notes = ""
         for remainder in remainders where namesRemainders {
             notes += "\(remainder.file): \(remainder.count) more; show all with --bundle\n"
         }
-        for file in skipped { notes += "skipped \(file.file): \(file.reason)\n" }
+        for file in skipped where namesSkipped { notes += "skipped \(file.file): \(file.reason)\n" }
         for problem in problems { notes += problem.text(ink: ink) }
         return notes
     }
