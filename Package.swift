@@ -134,7 +134,7 @@ let package = Package(
                 dependencies: [
                     "IPAddressing", "SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "Redirection", "Authority",
                     "WorkloadIdentity", "MeshFile", "Observability", "MeshAPI", "Dataplane", "NodeAgent", x509, asn1,
-                    crypto, logging, lifecycle, signals, product("ArgumentParser", "swift-argument-parser"),
+                    crypto, logging, lifecycle, signals, "COpenSSL", product("ArgumentParser", "swift-argument-parser"),
                     product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"),
                 ] + grpc,
                 swiftSettings: settingsNearFoundation

@@ -5,7 +5,9 @@ import Testing
     "culvert cert", .enabled(if: Transcript.binary != nil, "no culvert beside the tests, nor in CULVERT_BINARY")
 )
 struct CertCommandTests {
-    @Test("prints what its transcript says", arguments: ["fingerprint", "needs-renewal", "lint", "verify", "list"])
+    @Test(
+        "prints what its transcript says",
+        arguments: ["fingerprint", "needs-renewal", "lint", "verify", "list", "connect"])
     func transcript(name: String) throws {
         try Transcript.check(named: name)
     }

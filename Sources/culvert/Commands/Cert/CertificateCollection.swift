@@ -56,19 +56,25 @@ struct CertificateCollection: Sendable {
         }
     }
 
+    /// What a server showed.
+    init(chainDER: [[UInt8]], of server: String) {
+        add(CertificateContent(chainDER: chainDER, of: server), of: server, everything: true)
+    }
+
     private mutating func add(_ source: CertificateSource, everything: Bool) {
         let content = CertificateContent(source)
+        add(content, of: source.name, everything: everything)
+        if content.found.isEmpty && content.problems.isEmpty { nothing(in: source, content.others) }
+    }
+
+    private mutating func add(_ content: CertificateContent, of name: String, everything: Bool) {
         problems += content.problems
-        guard !content.found.isEmpty else {
-            if content.problems.isEmpty { nothing(in: source, content.others) }
-            return
-        }
         let certificates = content.certificates
         let shown = everything ? content.found[...] : content.found.prefix(1)
         var position = 0
         for (index, found) in shown.enumerated() {
             let place = CertificatePlace(
-                file: source.name, line: found.line, index: index + 1, count: content.found.count)
+                file: name, line: found.line, index: index + 1, count: content.found.count)
             var isFirst = false
             if case .certificate = found.item {
                 isFirst = position == 0
@@ -80,7 +86,7 @@ struct CertificateCollection: Sendable {
                     isFirstCertificate: isFirst))
         }
         if shown.count < content.found.count {
-            remainders.append(Remainder(file: source.name, count: content.found.count - shown.count))
+            remainders.append(Remainder(file: name, count: content.found.count - shown.count))
         }
     }
 

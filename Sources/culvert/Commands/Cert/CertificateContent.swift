@@ -37,6 +37,17 @@ struct CertificateContent: Sendable {
         }
     }
 
+    /// What a server showed.
+    init(chainDER: [[UInt8]], of server: String) {
+        for (index, der) in chainDER.enumerated() {
+            if let certificate = try? Certificate(derEncoded: der) {
+                found.append(Found(item: .certificate(certificate), line: nil))
+            } else {
+                problems.append(Self.undecodable(server, "certificate \(index + 1)"))
+            }
+        }
+    }
+
     private mutating func readPEM(_ source: CertificateSource) {
         let blocks: [PEMBlock]
         do { blocks = try PEMBlock.read(source.bytes) } catch {

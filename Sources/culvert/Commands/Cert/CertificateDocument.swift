@@ -11,12 +11,15 @@ struct CertificateDocument<Entry: Encodable>: Encodable {
     }
 
     private let schemaVersion = 1
+    /// Of `inspect --connect` alone.
+    private let connection: ConnectionReport?
     private let entries: [Entry]
     private let notShown: [CertificateCollection.Remainder]
     private let skipped: [CertificateCollection.Skipped]
     private let problems: [Problem]
 
-    init(_ entries: [Entry], of collection: CertificateCollection) {
+    init(_ entries: [Entry], of collection: CertificateCollection, connection: ConnectionReport? = nil) {
+        self.connection = connection
         self.entries = entries
         notShown = collection.remainders
         skipped = collection.skipped
@@ -31,7 +34,7 @@ struct CertificateDocument<Entry: Encodable>: Encodable {
     }
 
     private enum CodingKeys: String, CodingKey {
-        case schemaVersion, entries
+        case schemaVersion, connection, entries
         case notShown = "not_shown"
         case skipped, problems
     }

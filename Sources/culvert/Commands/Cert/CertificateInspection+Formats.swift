@@ -1,10 +1,11 @@
 extension CertificateInspection {
     func rendered(as format: CertInspect.Format, ink: Ink) throws -> String {
         let page = CertificateText(ink: ink, namesFiles: collection.isDirectory)
+        let head = connection?.text(ink: ink) ?? ""
         return switch format {
-        case .text: entries.map { page.text($0) }.joined(separator: "\n")
-        case .short: entries.map { page.short($0) }.joined()
-        case .json: try CertificateDocument(entries, of: collection).text()
+        case .text: head + entries.map { page.text($0) }.joined(separator: "\n")
+        case .short: head + entries.map { page.short($0) }.joined()
+        case .json: try CertificateDocument(entries, of: collection, connection: connection).text()
         case .pem: entries.map(\.pem).joined()
         }
     }

@@ -10,11 +10,15 @@ struct CertificateInspection: Sendable {
     }
 
     let collection: CertificateCollection
+    let connection: ConnectionReport?
     private(set) var entries: [Entry] = []
     private(set) var status: InspectionStatus
 
-    init(_ collection: CertificateCollection, roots: CertificateRoots?, now: Date) async {
+    init(
+        _ collection: CertificateCollection, connection: ConnectionReport? = nil, roots: CertificateRoots?, now: Date
+    ) async {
         self.collection = collection
+        self.connection = connection
         status = collection.problems.isEmpty ? .well : .unreadable
         for member in collection.members {
             switch member.item {
