@@ -7,7 +7,9 @@ import Testing
     "culvert cert inspect", .enabled(if: Transcript.binary != nil, "no culvert beside the tests, nor in CULVERT_BINARY")
 )
 struct CertInspectTests {
-    @Test("prints what its transcript says", arguments: ["text", "short", "json", "pem", "verification", "problems"])
+    @Test(
+        "prints what its transcript says",
+        arguments: ["text", "short", "json", "pem", "verification", "problems", "bundle"])
     func transcript(name: String) throws {
         try Transcript.check(named: name)
     }

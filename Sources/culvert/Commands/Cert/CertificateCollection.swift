@@ -30,6 +30,7 @@ struct CertificateCollection: Sendable {
 
     private(set) var isDirectory = false
     private(set) var members: [Member] = []
+    private(set) var bundles: [JWKSReport] = []
     private(set) var skipped: [Skipped] = []
     private(set) var remainders: [Remainder] = []
     private(set) var problems: [CertificateProblem] = []
@@ -64,11 +65,12 @@ struct CertificateCollection: Sendable {
     private mutating func add(_ source: CertificateSource, everything: Bool) {
         let content = CertificateContent(source)
         add(content, of: source.name, everything: everything)
-        if content.found.isEmpty && content.problems.isEmpty { nothing(in: source, content.others) }
+        if content.found.isEmpty && content.problems.isEmpty { nothing(in: source, content) }
     }
 
     private mutating func add(_ content: CertificateContent, of name: String, everything: Bool) {
         problems += content.problems
+        bundles += content.bundles
         let certificates = content.certificates
         let shown = everything ? content.found[...] : content.found.prefix(1)
         var position = 0
@@ -90,11 +92,11 @@ struct CertificateCollection: Sendable {
         }
     }
 
-    private mutating func nothing(in source: CertificateSource, _ others: [String]) {
-        let kinds = Set(others).sorted().map { $0.lowercased() }.joined(separator: ", ")
-        let reason =
-            source.bytes.isEmpty
-            ? "empty" : kinds.isEmpty ? "neither PEM, DER nor a SPIFFE bundle" : "only \(kinds), which is not shown"
+    private mutating func nothing(in source: CertificateSource, _ content: CertificateContent) {
+        let kinds = Set(content.others).sorted().map { $0.lowercased() }.joined(separator: ", ")
+        var reason = kinds.isEmpty ? "neither PEM, DER nor a SPIFFE bundle" : "only \(kinds), which is not shown"
+        if source.bytes.isEmpty { reason = "empty" }
+        if !content.bundles.isEmpty { reason = "a SPIFFE bundle without authorities: it trusts nobody" }
         guard !isDirectory else {
             skipped.append(Skipped(file: source.name, reason: reason))
             return

@@ -16,6 +16,8 @@ struct CertificateContent: Sendable {
     }
 
     var found: [Found] = []
+    /// What a JWKS says beside its certificates.
+    var bundles: [JWKSReport] = []
     /// Blocks that are neither certificate nor request, by label.
     var others: [String] = []
     var problems: [CertificateProblem] = []
@@ -87,13 +89,37 @@ struct CertificateContent: Sendable {
 
     private mutating func readBundle(_ source: CertificateSource) {
         do {
-            // A JWKS does not say whose it is, and nothing is verified with it here.
-            let bundle = try TrustBundle(trustDomain: TrustDomain("unnamed"), jwks: source.bytes)
-            found = bundle.authorities.map { Found(item: .certificate($0), line: nil) }
+            for named in try Self.bundles(source.bytes) {
+                bundles.append(JWKSReport(named.bundle, of: named.name, in: source.name))
+                found += named.bundle.authorities.map { Found(item: .certificate($0), line: nil) }
+            }
         } catch {
             problems.append(
-                CertificateProblem(file: source.name, message: "\(error)", hint: "JSON is read as a SPIFFE bundle only")
-            )
+                CertificateProblem(
+                    file: source.name, message: "\(error)",
+                    hint: "JSON is read as a SPIFFE bundle (JWKS) or as a map of such only"))
+        }
+    }
+
+    private struct NamedBundle {
+        let name: String?
+        let bundle: TrustBundle
+    }
+
+    /// One bundle, which does not say whose it is; or a map of them, in the order of its names.
+    private static func bundles(_ bytes: [UInt8]) throws -> [NamedBundle] {
+        // A name is needed to make one; nothing is verified with it.
+        let unnamed = try TrustDomain("unnamed")
+        let single = Result { try TrustBundle(trustDomain: unnamed, jwks: bytes) }
+        let map = Result { try TrustBundleSet(bundleMap: bytes) }
+        switch (single, map) {
+        case (.success(let bundle), _): return [NamedBundle(name: nil, bundle: bundle)]
+        case (.failure, .success(let map)):
+            return map.bundles.sorted { $0.key < $1.key }.map { NamedBundle(name: $0.key.name, bundle: $0.value) }
+        case (.failure(let error), .failure(let mapError)):
+            if case .member("trust_domains", _)? = mapError as? TrustBundleError { throw error }
+            if error as? TrustBundleError != .missingKeys { throw error }
+            throw mapError
         }
     }
 

@@ -13,6 +13,8 @@ struct CertificateDocument<Entry: Encodable>: Encodable {
     private let schemaVersion = 1
     /// Of `inspect --connect` alone.
     private let connection: ConnectionReport?
+    /// Only when there are some.
+    private let bundles: [JWKSReport]?
     private let entries: [Entry]
     private let notShown: [CertificateCollection.Remainder]
     private let skipped: [CertificateCollection.Skipped]
@@ -20,6 +22,7 @@ struct CertificateDocument<Entry: Encodable>: Encodable {
 
     init(_ entries: [Entry], of collection: CertificateCollection, connection: ConnectionReport? = nil) {
         self.connection = connection
+        bundles = collection.bundles.isEmpty ? nil : collection.bundles
         self.entries = entries
         notShown = collection.remainders
         skipped = collection.skipped
@@ -34,7 +37,7 @@ struct CertificateDocument<Entry: Encodable>: Encodable {
     }
 
     private enum CodingKeys: String, CodingKey {
-        case schemaVersion, connection, entries
+        case schemaVersion, connection, bundles, entries
         case notShown = "not_shown"
         case skipped, problems
     }

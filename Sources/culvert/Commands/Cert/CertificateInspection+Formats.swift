@@ -1,7 +1,7 @@
 extension CertificateInspection {
     func rendered(as format: CertInspect.Format, ink: Ink) throws -> String {
         let page = CertificateText(ink: ink, namesFiles: collection.isDirectory)
-        let head = connection?.text(ink: ink) ?? ""
+        let head = (connection?.text(ink: ink) ?? "") + collection.bundles.map { $0.text(ink: ink) }.joined()
         return switch format {
         case .text: head + entries.map { page.text($0) }.joined(separator: "\n")
         case .short: head + entries.map { page.short($0) }.joined()

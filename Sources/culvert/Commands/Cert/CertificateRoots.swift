@@ -9,6 +9,12 @@ struct CertificateRoots: Sendable {
     init(_ source: CertificateSource) throws(CertificateProblem) {
         let content = CertificateContent(source)
         if let problem = content.problems.first { throw problem }
+        // Roots of one domain must not vouch for another.
+        if content.bundles.contains(where: { $0.trustDomain != nil }) {
+            throw CertificateProblem(
+                file: source.name, message: "a map of several trust domains' bundles",
+                hint: "give the bundle of one trust domain: one member of \"trust_domains\"")
+        }
         authorities = content.certificates
         if let index = authorities.firstIndex(where: { SVIDLint.Kind(of: $0) == .leaf }) {
             throw CertificateProblem(
