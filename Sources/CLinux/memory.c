@@ -2,6 +2,7 @@
 #include "CLinux.h"
 
 #include <link.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -22,3 +23,5 @@ static int release(struct dl_phdr_info *object, size_t size, void *context) {
 }
 
 void clinux_release_program_text(void) { dl_iterate_phdr(release, NULL); }
+
+void clinux_keep_no_large_blocks(void) { mallopt(M_MMAP_THRESHOLD, 256 << 10); }

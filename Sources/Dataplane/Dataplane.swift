@@ -25,6 +25,8 @@ public final class Dataplane: Sendable {
     public init(configuration: DataplaneConfiguration, record: @escaping RecordSink) throws(Errno) {
         // A peer that closes while we write is an error code, not a signal.
         signal(SIGPIPE, SIG_IGN)
+        // What a burst needed is not to stay.
+        ProcessMemory.keepNoLargeBlocks()
         let loops = max(1, configuration.loops)
         var configuration = configuration
         configuration.limits = configuration.limits.fitting(descriptors: DescriptorLimit.current, loops: loops)

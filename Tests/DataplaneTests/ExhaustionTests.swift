@@ -49,6 +49,7 @@ struct ExhaustionTests {
         time.sleep(1)
         many = sum(ask(sock, 0.02) for sock in crowd)
         for sock in crowd: sock.close()
+        time.sleep(0.5)
         few = 0
         for _ in range(20):
             with dial() as sock: few += ask(sock, 5)
@@ -78,8 +79,8 @@ struct ExhaustionTests {
         _ = try setLimit(limit)
         let answered = output.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }
         try #require(answered.count == 2, "\(output)")
-        // Two descriptors for each, one at either proxy.
-        #expect((5...20).contains(answered[0]), "\(output)")
+        // Two descriptors for each, one at either proxy, and a few that were free beside the 40.
+        #expect((5...24).contains(answered[0]), "\(output)")
         #expect(answered[1] == 20, "\(output)")
         for pod in [mesh.client, mesh.server] { try await pod.settle(connections: 3) }
         #expect(try Usage.descriptors() <= before + 4)

@@ -85,6 +85,10 @@ int clinux_socket_network(int fd);
 // again. Parts that relocation has written to are left alone.
 void clinux_release_program_text(void);
 
+// Blocks from 256 KiB on go back to the system when they are freed. By itself the C library learns from the first such block that
+// they are to be kept.
+void clinux_keep_no_large_blocks(void);
+
 // Threads
 
 // Those that the calling thread's affinity allows: at least one.

@@ -249,14 +249,14 @@ struct ProxyNode: ServiceLifecycle.Service {
         } catch {
             logger.warning("The predecessor was not told that it may stop", metadata: ["error": "\(error)"])
         }
-        ProgramText.release()
+        ProcessMemory.releaseCode()
     }
 
     /// What a renewal or a scrape touched once need not stay.
     private func releaseText() async throws {
         while true {
             try await Task.sleep(for: Self.textInterval)
-            ProgramText.release()
+            ProcessMemory.releaseCode()
         }
     }
 
