@@ -67,7 +67,7 @@ struct HandoverCommandTests {
         let text = """
             cd \(directory); culvert=\(binary)
             $culvert demo --keep >demo.log 2>&1 & demo=$!
-            for i in $(seq 600); do grep -q 'The demo goes on' demo.log && break; sleep 0.1; done
+            for i in $(seq 600); do grep -qs 'The demo goes on' demo.log && break; sleep 0.1; done
             \(Self.functions)
             \(script)
             exec {COPROC[1]}>&-

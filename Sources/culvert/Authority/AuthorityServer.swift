@@ -37,6 +37,9 @@ struct AuthorityServer: Service {
             ),
             (GRPCServer(transport: nodes, services: [AuthorityService(authority: authority)]), addresses.nodes),
         ]
+        // Waits for addresses that a server which is ended before it began never has: nobody waits for it.
+        let announcement = Task { try await announce(attestation, nodes) }
+        defer { announcement.cancel() }
         try await withGracefulShutdownHandler {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for (server, address) in servers {
@@ -55,7 +58,6 @@ struct AuthorityServer: Service {
                 group.addTask { await cancelWhenGracefulShutdown { await pods.run() } }
                 group.addTask { await cancelWhenGracefulShutdown { await maintain() } }
                 group.addTask { await cancelWhenGracefulShutdown { await renewIdentity() } }
-                group.addTask { try await announce(attestation, nodes) }
                 // The first failure ends the others.
                 while try await group.next() != nil {}
             }
@@ -71,6 +73,8 @@ struct AuthorityServer: Service {
     ) async throws {
         do {
             try await server.serve()
+        } catch let error as RuntimeError where error.code == .serverIsStopped && Task.isShuttingDownGracefully {
+            // It was told to end before it began.
         } catch let error as RuntimeError where error.code == .transportError {
             throw CommandFailure(
                 "cannot serve on \(address): \(error.cause.map { "\($0)" } ?? error.message)",

@@ -69,6 +69,8 @@ struct CAServe: AsyncParsableCommand {
             var configuration = ServiceGroupConfiguration(
                 services: [.init(service: server)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
             configuration.maximumGracefulShutdownDuration = .seconds(10)
+            // What does not end then never will: the process does.
+            configuration.maximumCancellationDuration = .seconds(5)
             try await ServiceGroup(configuration: configuration).run()
             unlink(adminSocket)
             logger.info("Authority ended")

@@ -97,6 +97,8 @@ struct ProxyRun: AsyncParsableCommand {
             var configuration = ServiceGroupConfiguration(
                 services: [.init(service: proxy)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
             configuration.maximumGracefulShutdownDuration = drainTimeout.value + .seconds(5)
+            // What does not end then never will: the process does.
+            configuration.maximumCancellationDuration = .seconds(5)
             try await ServiceGroup(configuration: configuration).run()
             logger.info("Proxy ended")
         }
