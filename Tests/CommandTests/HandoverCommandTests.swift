@@ -115,8 +115,9 @@ struct HandoverCommandTests {
             kill $old; gone $old; current[node-b]=$new
             serving "the last"
             progress; echo "failed $((failed - before)) since the last kill"
-            # Eight programs visit, and a kill breaks what is open: at most one visit of each.
-            [ $before -le 16 ] && echo "few were broken" || echo "broken: $before $which"
+            # Eight programs visit, and each of two kills breaks what is open; and what is begun on a tunnel that is not known to
+            # be dead yet, a moment later.
+            [ $before -le 64 ] && echo "few were broken" || echo "broken: $before $which"
             """)
         #expect(output == "failed 0 since the last kill\nfew were broken\n")
     }
