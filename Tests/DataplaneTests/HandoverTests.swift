@@ -94,7 +94,7 @@ struct HandoverTests {
         try await pod.dataplane.standBy()
         try await visitor.serve(50)
         // All of them by the successor, and what the predecessor has goes on.
-        try await pod.settle(connections: side == "server" ? 2 : 2)
+        try await pod.settle(connections: 2)
         try await open.send([8])
         #expect(try await open.receive(1) == [8])
         try await pod.dataplane.drain(deadline: .milliseconds(100))

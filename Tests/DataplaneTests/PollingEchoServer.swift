@@ -21,8 +21,9 @@ final class PollingEchoServer: Sendable {
     func stop() { loop.stop() }
 }
 
-private final class EchoListener: Pollable {
-    private unowned let loop: EventLoop
+/// On a loop as long as it is registered there, and closed with it.
+private class LoopSocket: Pollable {
+    final unowned let loop: EventLoop
 
     init(loop: EventLoop, descriptor: Int32) {
         self.loop = loop
@@ -30,7 +31,9 @@ private final class EchoListener: Pollable {
     }
 
     deinit { close(descriptor) }
+}
 
+private final class EchoListener: LoopSocket {
     override func ready(_ events: IOEvents) {
         while let socket = try? TCPSocket.accept(descriptor) {
             try? loop.register(EchoSocket(loop: loop, descriptor: socket.release()), .readable)
@@ -39,16 +42,7 @@ private final class EchoListener: Pollable {
 }
 
 /// What it is sent at once is short enough to be sent back at once.
-private final class EchoSocket: Pollable {
-    private unowned let loop: EventLoop
-
-    init(loop: EventLoop, descriptor: Int32) {
-        self.loop = loop
-        super.init(descriptor: descriptor)
-    }
-
-    deinit { close(descriptor) }
-
+private final class EchoSocket: LoopSocket {
     override func ready(_ events: IOEvents) {
         withUnsafeTemporaryAllocation(byteCount: 1 << 16, alignment: 8) { buffer in
             while true {

@@ -7,18 +7,11 @@ import Testing
 
 @Suite("The demo's network", .enabled(if: geteuid() == 0, "needs root: makes network namespaces"))
 struct DemoNetworkTests {
-    private static let prefix = "cvt-demo-\(getpid())-"
-
     @Test("carries every program's traffic in plaintext before Culvert is there, and the taps count all of it")
     func plaintext() throws {
-        let directory = try RunDirectory(path: "/tmp/cvt-demo-\(getpid())-network")
-        defer {
-            _ = try? directory.removeLeftovers(namespacePrefix: Self.prefix)
-            directory.remove()
-        }
-        try directory.noteNamespaceDirectory()
-        let network = try DemoNetwork(DemoTopology(prefix: Self.prefix))
-        let taps = try WireTaps(network)
+        let scene = try DemoScene("demo")
+        defer { scene.remove() }
+        let (network, taps) = (scene.network, scene.taps)
         for pod in network.topology.pods {
             for program in pod.programs { try serve(program, in: network[pod], name: pod.name) }
         }
@@ -41,9 +34,9 @@ struct DemoNetworkTests {
         #expect(taps.count(bulk).plaintext - before.plaintext >= 16 << 20)
         let report = taps.report
         #expect(report.check.passed, "\(report.check.detail)")
-        #expect(NamedNetworkNamespace.names(prefix: Self.prefix).count == 8)
-        try directory.removeLeftovers(namespacePrefix: Self.prefix)
-        #expect(NamedNetworkNamespace.names(prefix: Self.prefix).isEmpty)
+        #expect(NamedNetworkNamespace.names(prefix: scene.prefix).count == 8)
+        try scene.directory.removeLeftovers(namespacePrefix: scene.prefix)
+        #expect(NamedNetworkNamespace.names(prefix: scene.prefix).isEmpty)
     }
 
     private func serve(_ program: DemoTopology.Program, in namespace: NetworkNamespace, name: String) throws {

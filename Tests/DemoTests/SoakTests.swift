@@ -11,7 +11,6 @@ import Testing
     .enabled(if: geteuid() == 0, "needs root: makes network namespaces"),
     .enabled(if: culvertBinary != nil, "needs the built culvert: set CULVERT_BINARY"), .timeLimit(.minutes(4)))
 struct SoakTests {
-    private static let prefix = "cvt-soak-\(getpid())-"
     private static let length = Duration.seconds(60)
     /// Whose proxies are killed, round after round: either end's, and both.
     private static let victims = [[1], [0], [0, 1]]
@@ -20,15 +19,11 @@ struct SoakTests {
         "breaks connections and corrupts none, sends nothing in plaintext, serves again in time, and stays as small as it was"
     )
     func soak() throws {
-        let directory = try RunDirectory(path: "/tmp/cvt-soak-\(getpid())")
-        defer {
-            _ = try? directory.removeLeftovers(namespacePrefix: Self.prefix)
-            directory.remove()
-        }
-        try directory.noteNamespaceDirectory()
-        let network = try DemoNetwork(DemoTopology(prefix: Self.prefix))
-        let taps = try WireTaps(network)
-        let mesh = try MeshProcesses(network: network, directory: directory, executable: try #require(culvertBinary))
+        let scene = try DemoScene("soak")
+        defer { scene.remove() }
+        let (network, taps) = (scene.network, scene.taps)
+        let mesh = try MeshProcesses(
+            network: network, directory: scene.directory, executable: try #require(culvertBinary))
         defer { mesh.stop() }
         try mesh.startPrograms()
         try mesh.startAuthority()

@@ -8,7 +8,8 @@ struct ArgumentDuration: ExpressibleByArgument, Sendable, Equatable {
     init(_ value: Duration) { self.value = value }
 
     init?(argument: String) {
-        guard let unit = argument.last, let size = Self.sizes[unit], let count = Int64(argument.dropLast()), count > 0,
+        guard let unit = argument.last, let size = Self.secondsIn[unit], let count = Int(argument.dropLast()),
+            count > 0,
             count <= 100_000_000
         else { return nil }
         value = .seconds(count * size)
@@ -16,5 +17,5 @@ struct ArgumentDuration: ExpressibleByArgument, Sendable, Equatable {
 
     var defaultValueDescription: String { value.inWords }
 
-    private static let sizes: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
+    static let secondsIn: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
 }

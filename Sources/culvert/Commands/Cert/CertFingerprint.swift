@@ -32,10 +32,6 @@ struct CertFingerprint: AsyncParsableCommand {
             """
     )
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case text, json
-    }
-
     enum Part: String, ExpressibleByArgument, CaseIterable {
         case certificate, key
     }
@@ -61,7 +57,7 @@ struct CertFingerprint: AsyncParsableCommand {
     var encoding: Encoding = .hex
 
     @Option(help: "text or json.")
-    var format: Format = .text
+    var format: AnswerFormat = .text
 
     @Flag(help: "Every certificate of a file, not only the first.")
     var bundle = false

@@ -50,7 +50,7 @@ struct CertLint: AsyncParsableCommand {
     var `as`: Role?
 
     @Option(help: "text or json.")
-    var format: CertFingerprint.Format = .text
+    var format: AnswerFormat = .text
 
     @Flag(help: "Show the rules that passed, too; in JSON they always are.")
     var all = false

@@ -39,7 +39,7 @@ struct CertNeedsRenewal: AsyncParsableCommand {
     var expiresIn: RenewalThreshold = .elapsed(percent: 66)
 
     @Option(help: "text or json.")
-    var format: CertFingerprint.Format = .text
+    var format: AnswerFormat = .text
 
     @Flag(help: "Ask of every certificate of a file, not only of the first.")
     var bundle = false

@@ -60,7 +60,7 @@ struct CertVerify: AsyncParsableCommand {
     var role: Role?
 
     @Option(help: "text or json.")
-    var format: CertFingerprint.Format = .text
+    var format: AnswerFormat = .text
 
     @OptionGroup var time: JudgedTime
 

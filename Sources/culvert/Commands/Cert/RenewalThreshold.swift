@@ -22,15 +22,14 @@ enum RenewalThreshold: ExpressibleByArgument, Hashable, Sendable {
                 continue
             }
             // Nine digits of days are still far from an overflow.
-            guard let size = Self.sizes[character], digits.utf8.count <= 9, let count = Int(digits) else { return nil }
+            guard let size = ArgumentDuration.secondsIn[character], digits.utf8.count <= 9, let count = Int(digits)
+            else { return nil }
             seconds += count * size
             digits = ""
         }
         guard digits.isEmpty, !argument.isEmpty, argument.utf8.count <= 64 else { return nil }
         self = .remaining(seconds: seconds)
     }
-
-    private static let sizes: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
 
     var defaultValueDescription: String {
         switch self {

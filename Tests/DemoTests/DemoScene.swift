@@ -1,0 +1,32 @@
+import Glibc
+
+@testable import culvert
+
+/// The demo's network under names of this process's own, so that it stands beside a demo, with taps on every pod.
+struct DemoScene {
+    let directory: RunDirectory
+    let network: DemoNetwork
+    let taps: WireTaps
+    let prefix: String
+
+    init(_ name: String) throws {
+        prefix = "cvt-\(name)-\(getpid())-"
+        directory = try RunDirectory(path: "/tmp/cvt-\(name)-\(getpid())")
+        do {
+            try directory.noteNamespaceDirectory()
+            network = try DemoNetwork(DemoTopology(prefix: prefix))
+            taps = try WireTaps(network)
+        } catch {
+            Self.remove(directory, prefix)
+            throw error
+        }
+    }
+
+    /// To be called once, when nothing runs in it any more.
+    func remove() { Self.remove(directory, prefix) }
+
+    private static func remove(_ directory: RunDirectory, _ prefix: String) {
+        _ = try? directory.removeLeftovers(namespacePrefix: prefix)
+        directory.remove()
+    }
+}
