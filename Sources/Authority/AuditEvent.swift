@@ -5,6 +5,8 @@ public enum AuditEvent: Sendable, Equatable {
     case authorityActivated(AuthorityID, AuthorityRecord.Kind, notAfter: Date)
     /// `clampedFrom` is the end that was wanted, where the issuer's own end came first.
     case signed(IssuanceRecord, clampedFrom: Date?)
+    /// For the operator, who said why; `clampedFrom` is the end that was asked for, where a limit came first.
+    case minted(IssuanceRecord, clampedFrom: Date?, reason: String)
     /// `caller` is a node's name or a network address.
     case denied(Denial, caller: String, subject: String)
     case tokenCreated(NodeName, expiresAt: Date)

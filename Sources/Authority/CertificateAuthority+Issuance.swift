@@ -75,7 +75,8 @@ extension CertificateAuthority {
 
     /// Signs and inspects; nothing is recorded or released yet.
     func sign(
-        _ id: SPIFFEID, key: Certificate.PublicKey, podUID: String?, node: NodeName?, now: Date
+        _ id: SPIFFEID, key: Certificate.PublicKey, podUID: String?, node: NodeName?, now: Date,
+        lifetime: Duration? = nil
     ) throws(Denial) -> IssuedSVID {
         let signer = state.withLock { $0.signer }
         guard now < signer.notAfter, now >= signer.certificate.notValidBefore else {
@@ -84,7 +85,7 @@ extension CertificateAuthority {
             )
         }
         let validity = CertificateProfile.Validity(
-            now: now, lifetime: configuration.lifetimes.leaf, issuerNotAfter: signer.notAfter)
+            now: now, lifetime: lifetime ?? configuration.lifetimes.leaf, issuerNotAfter: signer.notAfter)
         let certificate: Certificate
         do {
             certificate = try CertificateProfile.leaf(
@@ -120,6 +121,7 @@ extension CertificateAuthority {
         do {
             return try await write()
         } catch {
+            state.withLock { $0.counters.storeErrors += 1 }
             throw .notReady("\(error)")
         }
     }
@@ -127,11 +129,16 @@ extension CertificateAuthority {
     /// Counts and reports a signature that leaves; `wanted` is the time from which its full lifetime would have run.
     func released(_ svid: IssuedSVID, wanted now: Date) {
         let wanted = now.advanced(by: configuration.lifetimes.leaf).inWholeSeconds
+        audit(.signed(svid.record, clampedFrom: count(svid, wanted: wanted)))
+    }
+
+    /// `wanted` if the SVID ends before.
+    func count(_ svid: IssuedSVID, wanted: Date) -> Date? {
         let clampedFrom = svid.notAfter < wanted ? wanted : nil
         state.withLock { state in
             state.counters.signed += 1
             if clampedFrom != nil { state.counters.clamped += 1 }
         }
-        audit(.signed(svid.record, clampedFrom: clampedFrom))
+        return clampedFrom
     }
 }

@@ -12,7 +12,10 @@ extension CertificateAuthority {
     /// Replaces the intermediate when it is time and forgets what has long expired. Call at start and every `maintenanceInterval`;
     /// a failure leaves everything as it was, to be tried again.
     public func maintain() async throws(AuthorityError) {
-        let now = clock()
+        try await noted { () async throws(AuthorityError) in try await tend(at: clock()) }
+    }
+
+    private func tend(at now: Date) async throws(AuthorityError) {
         guard
             state.withLock({ state in
                 defer { state.renewing = true }

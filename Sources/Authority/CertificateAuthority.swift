@@ -43,6 +43,9 @@ public final class CertificateAuthority: Sendable {
         var signed: UInt64 = 0
         var denied: UInt64 = 0
         var clamped: UInt64 = 0
+        var deniedByReason: [String: UInt64] = [:]
+        var storeErrors: UInt64 = 0
+        var maintenance = FailureStreak()
     }
 
     public let configuration: Configuration
@@ -140,7 +143,10 @@ public final class CertificateAuthority: Sendable {
 
     /// Counts and reports a denial on its way out.
     func denied(_ denial: Denial, caller: String, subject: String) -> Denial {
-        state.withLock { $0.counters.denied += 1 }
+        state.withLock { state in
+            state.counters.denied += 1
+            state.counters.deniedByReason[denial.label, default: 0] += 1
+        }
         audit(.denied(denial, caller: caller, subject: subject))
         return denial
     }

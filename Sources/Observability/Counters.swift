@@ -37,7 +37,7 @@ public final class Counters: Sendable {
 
     /// The series of these labels, to be kept by those who add often.
     public func series(_ name: String, labels: KeyValuePairs<String, String> = [:]) -> Series {
-        let key = labels.map { "\($0)=\"\(Counters.escaped($1))\"" }.joined(separator: ",")
+        let key = Self.text(of: labels)
         return state.withLock { state in
             if let known = state.series[name]?[key] { return known }
             let isOver = state.count >= seriesMax
@@ -63,6 +63,11 @@ public final class Counters: Sendable {
             }
         }
         return out
+    }
+
+    /// As it stands between the braces.
+    static func text(of labels: KeyValuePairs<String, String>) -> String {
+        labels.map { "\($0)=\"\(escaped($1))\"" }.joined(separator: ",")
     }
 
     private static func escaped(_ value: String) -> String {

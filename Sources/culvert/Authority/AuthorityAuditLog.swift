@@ -23,14 +23,11 @@ final class AuthorityAuditLog: Sendable {
             logger.notice(
                 "Authority activated", metadata: ["authority": "\(id)", "kind": "\(kind)", "notAfter": time(notAfter)])
         case .signed(let record, let clampedFrom):
-            var metadata: Logger.Metadata = [
-                "identity": "\(record.id)", "serial": "\(record.serial)", "authority": "\(record.authority)",
-                "notAfter": time(record.notAfter),
-            ]
-            metadata["pod"] = record.podUID.map { "\($0)" }
-            metadata["node"] = record.node.map { "\($0)" }
-            metadata["clampedFrom"] = clampedFrom.map(time)
-            logger.info("SVID signed", metadata: metadata)
+            logger.info("SVID signed", metadata: metadata(of: record, clampedFrom))
+        case .minted(let record, let clampedFrom, let reason):
+            var metadata = metadata(of: record, clampedFrom)
+            metadata["reason"] = "\(reason)"
+            logger.notice("SVID minted", metadata: metadata)
         case .denied(.rateLimited(let retryAfter), let caller, let subject):
             guard let denials = floodToReport() else { return }
             logger.warning(
@@ -51,6 +48,17 @@ final class AuthorityAuditLog: Sendable {
                 "A node holds a newer bundle than this authority: the data directory is an old copy",
                 metadata: ["node": "\(node)", "acknowledged": "\(sequence)", "current": "\(current)"])
         }
+    }
+
+    private func metadata(of record: IssuanceRecord, _ clampedFrom: Date?) -> Logger.Metadata {
+        var metadata: Logger.Metadata = [
+            "identity": "\(record.id)", "serial": "\(record.serial)", "authority": "\(record.authority)",
+            "notAfter": time(record.notAfter),
+        ]
+        metadata["pod"] = record.podUID.map { "\($0)" }
+        metadata["node"] = record.node.map { "\($0)" }
+        metadata["clampedFrom"] = clampedFrom.map(time)
+        return metadata
     }
 
     /// How many denials the line stands for; nil if it is too early for one.

@@ -2,14 +2,19 @@ import Authority
 import FoundationEssentials
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
+import Glibc
+import Hummingbird
 import IPAddressing
 import Logging
 import MeshAPI
+import Observability
 import SPIFFE
 import ServiceLifecycle
 
+import struct NIOCore.IOError
+
 /// The running authority: its three listeners, its maintenance, and the pods it follows. Ends orderly on graceful shutdown.
-struct AuthorityServer: Service {
+struct AuthorityServer: ServiceLifecycle.Service {
     let authority: CertificateAuthority
     let pods: MeshFilePodRegistry
     let identity: ReplaceableIdentity
@@ -22,6 +27,8 @@ struct AuthorityServer: Service {
         /// For nodes that have a join token.
         var attestation: IPAddressing.SocketAddress
         var adminSocket: String
+        /// For health checks and metrics; nil: nowhere.
+        var health: IPAddressing.SocketAddress?
     }
 
     func run() async throws {
@@ -49,12 +56,16 @@ struct AuthorityServer: Service {
                     do {
                         try await cancelWhenGracefulShutdown {
                             try await AuthorityTransport.serve(
-                                [AuthorityAdminService(authority: authority)], unixSocket: addresses.adminSocket)
+                                [
+                                    AuthorityAdminService(authority: authority),
+                                    AuthorityOperatorService(authority: authority),
+                                ], unixSocket: addresses.adminSocket)
                         }
                     } catch  where Task.isShuttingDownGracefully {
                         // Ended as it was told to.
                     }
                 }
+                if let address = addresses.health { group.addTask { try await serveHealth(at: address) } }
                 group.addTask { await cancelWhenGracefulShutdown { await pods.run() } }
                 group.addTask { await cancelWhenGracefulShutdown { await maintain() } }
                 group.addTask { await cancelWhenGracefulShutdown { await renewIdentity() } }
@@ -78,6 +89,23 @@ struct AuthorityServer: Service {
         } catch let error as RuntimeError where error.code == .transportError {
             throw CommandFailure(
                 "cannot serve on \(address): \(error.cause.map { "\($0)" } ?? error.message)",
+                hint: "is another process listening there, or is the address not this machine's?")
+        }
+    }
+
+    private func serveHealth(at address: IPAddressing.SocketAddress) async throws {
+        let health = AuthorityHealth(authority)
+        let server = ObservabilityServer.all(
+            obstacle: { await health.obstacle },
+            metrics: { [authority] in
+                AuthorityMetrics.page(
+                    authority.status(), authority.counts, isReady: await health.obstacle == nil, now: Date())
+            }, host: "\(address.ip)", port: Int(address.port), logger: logger)
+        do {
+            try await server.run()
+        } catch let error as IOError {
+            throw CommandFailure(
+                "cannot serve health checks on \(address): \(String(cString: strerror(error.errnoCode)))",
                 hint: "is another process listening there, or is the address not this machine's?")
         }
     }

@@ -16,6 +16,26 @@ struct AdminOptions: ParsableArguments {
                 Culvert_Authority_V1_AuthorityAdmin.Client<HTTP2ClientTransport.Posix>, CallOptions
             ) async throws -> Reply
     ) async throws -> Reply {
+        try await connected { client, options in
+            try await body(Culvert_Authority_V1_AuthorityAdmin.Client(wrapping: client), options)
+        }
+    }
+
+    /// The same, of the service for everything else.
+    func callOperator<Reply: Sendable>(
+        _ body:
+            @Sendable @escaping (
+                Culvert_Authority_V1_AuthorityOperator.Client<HTTP2ClientTransport.Posix>, CallOptions
+            ) async throws -> Reply
+    ) async throws -> Reply {
+        try await connected { client, options in
+            try await body(Culvert_Authority_V1_AuthorityOperator.Client(wrapping: client), options)
+        }
+    }
+
+    private func connected<Reply: Sendable>(
+        _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>, CallOptions) async throws -> Reply
+    ) async throws -> Reply {
         // A client would go on trying to reach a socket that is not there.
         guard access(adminSocket, F_OK) == 0 else { throw unreachable("there is no such socket") }
         guard access(adminSocket, R_OK | W_OK) == 0 else {
@@ -29,7 +49,7 @@ struct AdminOptions: ParsableArguments {
             let transport = try HTTP2ClientTransport.Posix(
                 target: .unixDomainSocket(path: adminSocket, authority: "localhost"), transportSecurity: .plaintext)
             return try await withGRPCClient(transport: transport) { [options] client in
-                try await body(Culvert_Authority_V1_AuthorityAdmin.Client(wrapping: client), options)
+                try await body(client, options)
             }
         } catch let error as RPCError {
             switch error.code {

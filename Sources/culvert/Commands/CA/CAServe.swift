@@ -49,6 +49,12 @@ struct CAServe: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The Unix socket for `culvert ca token` and `culvert ca status`.", valueName: "path"))
     var adminSocket = AdminSocket.defaultPath
 
+    @Option(
+        help: ArgumentHelp(
+            "Where /healthz/live, /healthz/ready and /metrics are served over HTTP; nowhere unless given.",
+            valueName: "ip:port"))
+    var healthListen: String?
+
     @Option(help: ArgumentHelp("How long an SVID lives: at most a sixth of its issuer's life.", valueName: "duration"))
     var leafTTL = ArgumentDuration(.seconds(3600))
 
@@ -80,7 +86,7 @@ struct CAServe: AsyncParsableCommand {
     private func server(logger: Logger) async throws -> AuthorityServer {
         let addresses = AuthorityServer.Addresses(
             nodes: try address(listen, "--listen"), attestation: try address(attestListen, "--attest-listen"),
-            adminSocket: adminSocket)
+            adminSocket: adminSocket, health: try healthListen.map { try address($0, "--health-listen") })
         let meshFile = try loadedMesh()
         let domain = try domain(meshFile)
         try makeDirectory(data)

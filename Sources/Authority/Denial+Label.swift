@@ -1,0 +1,20 @@
+extension Denial {
+    /// One word for the reason, for counting: bounded, whatever peers send.
+    public var label: String {
+        switch self {
+        case .tokenUnknown: return "token_unknown"
+        case .tokenUsed: return "token_used"
+        case .tokenExpired: return "token_expired"
+        case .notAttested: return "not_attested"
+        case .banned: return "banned"
+        case .podUnknown: return "pod_unknown"
+        case .podNotOnNode: return "pod_not_on_node"
+        case .podTerminated: return "pod_terminated"
+        case .identityRefused: return "identity_refused"
+        case .requestRefused: return "request_refused"
+        case .rateLimited: return "rate_limited"
+        case .tooManyIdentities: return "too_many_identities"
+        case .notReady: return "not_ready"
+        }
+    }
+}
