@@ -21,6 +21,9 @@ public struct DataplaneConfiguration: Sendable {
     public var headerTimeout: Duration = .seconds(10)
     /// From CONNECT to its answer; longer than the peer's own connect timeout, so that the peer's reason arrives.
     public var responseTimeout: Duration = .seconds(15)
+    /// What an application says first goes along with CONNECT when the peer was heard so lately, and waits for the answer otherwise:
+    /// bytes that went into a dead tunnel are not said twice, so that its connection is lost.
+    public var earlyDataPeriod: Duration = .milliseconds(250)
     /// A tunnel connection without streams is closed after this time.
     public var idleTunnelTimeout: Duration = .seconds(300)
     /// A tunnel on which nothing arrived for so long is asked whether the peer is still there (HTTP/2 PING).

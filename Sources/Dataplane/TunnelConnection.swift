@@ -303,10 +303,8 @@ class TunnelConnection: HBONEConnection, PodConnection {
 
     /// The peer was there a moment ago: what is sent to it will most likely arrive.
     final var wasHeardLately: Bool {
-        lastHeard.map { $0.duration(to: worker.loop.now) < Self.lately } ?? false
+        lastHeard.map { $0.duration(to: worker.loop.now) < worker.configuration.earlyDataPeriod } ?? false
     }
-
-    private static let lately = Duration.milliseconds(250)
 
     /// Nothing came since the peer was asked: new connections had better not rely on it.
     final var isSilent: Bool { waitsForPeerSince != nil && !hasHeardPeer }

@@ -133,8 +133,9 @@ struct PressureTests {
     }
 
     /// A tunnel that has served one connection, and whose peer is cut off now; nobody knows yet.
-    private func deadTunnel() async throws -> (TestMesh, TestServer, SocketAddress) {
+    private func deadTunnel(earlyData: Duration) async throws -> (TestMesh, TestServer, SocketAddress) {
         let mesh = try await TestMesh { configuration in
+            configuration.earlyDataPeriod = earlyData
             configuration.pingInterval = .milliseconds(600)
             configuration.pingTimeout = .milliseconds(800)
         }
@@ -151,8 +152,7 @@ struct PressureTests {
 
     @Test("a connection that was asked for on a dead tunnel is asked for once more on a fresh one")
     func startedOver() async throws {
-        let (mesh, server, target) = try await deadTunnel()
-        try await Task.sleep(for: .milliseconds(350))
+        let (mesh, server, target) = try await deadTunnel(earlyData: .zero)
         let second = try await TestProgram.connect(from: mesh.client.host, to: target)
         try await second.send([2])
         try await Task.sleep(for: .milliseconds(2000))
@@ -165,14 +165,13 @@ struct PressureTests {
 
     @Test("but not when the application's first bytes went along: they are never said twice")
     func notSaidTwice() async throws {
-        let (mesh, server, target) = try await deadTunnel()
-        // The peer was heard a moment ago: these bytes do not wait for its answer.
+        let (mesh, server, target) = try await deadTunnel(earlyData: .seconds(60))
+        // These bytes do not wait for an answer.
         let second = try await TestProgram.connect(from: mesh.client.host, to: target)
         try await second.send([2])
-        try await Task.sleep(for: .milliseconds(2000))
+        let record = try #require(try await mesh.client.records.first { $0.failure != nil })
         _ = try mesh.server.host.shell("ip link set eth0 up")
         await #expect(throws: Errno.self) { try await second.received(1) }
-        let record = try #require(try await mesh.client.records.first { $0.failure != nil })
         #expect(record.bytesSent == 1)
         withExtendedLifetime(server) {}
         try await mesh.end()

@@ -152,9 +152,9 @@ final class Records: Sendable {
 
     var all: [ConnectionRecord] { list.withLock { $0 } }
 
-    /// The first record that fits, within a few seconds; `nil` if there is none.
+    /// The first record that fits, within ten seconds; `nil` if there is none.
     func first(where matches: (ConnectionRecord) -> Bool) async throws -> ConnectionRecord? {
-        for _ in 0..<300 {
+        for _ in 0..<1000 {
             if let found = all.first(where: matches) { return found }
             try await Task.sleep(for: .milliseconds(10))
         }

@@ -217,16 +217,15 @@ struct TunnelTests {
         let live = try await TestProgram.connect(from: mesh.client.host, to: target)
         try await live.send([1])
         #expect(try await live.receive(1) == [1])
-        let drained = Task { try await mesh.client.dataplane.drain(deadline: .seconds(10)) }
+        let drained = Task { try await mesh.client.dataplane.drain(deadline: .seconds(3600)) }
         try await Task.sleep(for: .milliseconds(200))
         await #expect(throws: (any Error).self) { try await TestProgram.connect(from: mesh.client.host, to: target) }
         try await live.send([2])
         #expect(try await live.receive(1) == [2])
         live.finish()
         #expect(try await live.receive(1) == [])
-        let start = ContinuousClock.now
+        // At once: the deadline is far beyond this suite's.
         try await drained.value
-        #expect(ContinuousClock.now - start < .seconds(9), "the drain did not notice that nothing was left")
         withExtendedLifetime(server) {}
         try await mesh.end()
     }

