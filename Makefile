@@ -29,10 +29,10 @@ demo: build
 test: deps envoy
 	swift build --build-tests
 	# In turn: many of them keep both cores, a network namespace or the demo to themselves.
-	swift test --skip-build --no-parallel --disable-xctest
+	@Tests/suite
 	# The protocol once more, with OpenSSL's ciphers under our records, and with all of TLS left to libssl.
-	CULVERT_TLS_RECORDS=portable swift test --skip-build --no-parallel --disable-xctest --filter HBONETests
-	CULVERT_TLS_RECORDS=libssl swift test --skip-build --no-parallel --disable-xctest --filter HBONETests
+	@CULVERT_TLS_RECORDS=portable Tests/suite --filter HBONETests
+	@CULVERT_TLS_RECORDS=libssl Tests/suite --filter HBONETests
 
 fmt:
 	@swift format format --in-place --parallel $(FORMATTED)
