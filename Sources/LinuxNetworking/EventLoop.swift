@@ -19,9 +19,10 @@ public final class EventLoop: @unchecked Sendable {
         var isSignalled = false
     }
 
-    /// What is written at the end of a turn sets the next node to work: short turns keep both busy, where long ones would have
-    /// each wait for the other.
-    private static let eventsPerTurn = 8
+    /// What is written at the end of a turn sets the next node to work: short turns keep both busy, where long ones have each
+    /// wait for the other. Of 1, 2, 3, 4, 8, 16 and turns that grow, this carries most requests over 16 and over 64 connections,
+    /// a fifth more than 8, and no fewer bytes.
+    private static let eventsPerTurn = 2
 
     private let epoll: OwnedDescriptor
     private let wakeUp: OwnedDescriptor
