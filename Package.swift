@@ -135,7 +135,7 @@ let package = Package(
                     "IPAddressing", "SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "Redirection", "Authority",
                     "WorkloadIdentity", "MeshFile", "Observability", "MeshAPI", "Dataplane", "NodeAgent", x509, asn1,
                     crypto, logging, lifecycle, signals, "COpenSSL", product("ArgumentParser", "swift-argument-parser"),
-                    product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"),
+                    product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"), product("Yams", "Yams"),
                 ] + grpc,
                 swiftSettings: settingsNearFoundation
             ),

@@ -9,12 +9,12 @@ import Testing
 struct CertInspectTests {
     @Test(
         "prints what its transcript says",
-        arguments: ["text", "short", "json", "pem", "verification", "problems", "bundle"])
+        arguments: ["text", "short", "json", "yaml", "pem", "verification", "problems", "bundle"])
     func transcript(name: String) throws {
         try Transcript.check(named: name)
     }
 
-    @Test("never prints a private key", arguments: ["text", "short", "json", "pem"])
+    @Test("never prints a private key", arguments: ["text", "short", "json", "yaml", "pem"])
     func privateKey(format: String) throws {
         let file = "svid-with-a-private-key.pem"
         let output = try Transcript.run("culvert cert inspect --bundle --format \(format) \(file)")

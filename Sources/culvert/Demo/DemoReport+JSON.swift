@@ -3,11 +3,7 @@ import IPAddressing
 
 extension DemoReport {
     /// One document for machines, `schemaVersion` 1. Byte counts are of TCP payload; durations in milliseconds.
-    func json() throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(document), as: UTF8.self) + "\n"
-    }
+    func json() throws -> String { try DocumentFormat.json.text(document) }
 
     private var document: Document {
         Document(

@@ -7,14 +7,30 @@ import X509
 /// The certificates that this node's pods use, summed up by issuer for the authority: what still depends on which of its
 /// keys.
 final class LeafRegister: Sendable {
-    private let leaves = Mutex<[SPIFFEID: (issuer: String, notAfter: Date)]>([:])
+    private struct Entry {
+        let issuer: String
+        let notAfter: Date
+        /// Leaf first.
+        let certificates: [Certificate]
+    }
+
+    private let leaves = Mutex<[SPIFFEID: Entry]>([:])
 
     func add(_ svid: X509SVID) {
-        let issuer = svid.leaf.authorityKeyIdentifier
-        leaves.withLock { $0[svid.id] = (issuer, svid.notAfter) }
+        let entry = Entry(
+            issuer: svid.leaf.authorityKeyIdentifier, notAfter: svid.notAfter, certificates: svid.certificates)
+        leaves.withLock { $0[svid.id] = entry }
     }
 
     func remove(_ identity: SPIFFEID) { leaves.withLock { $0[identity] = nil } }
+
+    /// PEM, one chain for each identity in the order of their names.
+    func chains() throws -> [String] {
+        let entries = leaves.withLock { Array($0) }.sorted { $0.key.description < $1.key.description }
+        return try entries.map { _, entry in
+            try entry.certificates.map { try $0.serializeAsPEM().pemString + "\n" }.joined()
+        }
+    }
 
     var summary: [BundleReport.Leaves] {
         let byIssuer = Dictionary(grouping: leaves.withLock { Array($0.values) }, by: \.issuer)

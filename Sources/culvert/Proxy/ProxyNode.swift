@@ -22,6 +22,7 @@ struct ProxyNode: ServiceLifecycle.Service {
         let trustDomain: TrustDomain
         let runDirectory: String
         var handoverPath: String { "\(runDirectory)/handover.sock" }
+        var certificatesPath: String { "\(runDirectory)/certificates.sock" }
         let authority: SocketAddress
         let attestation: SocketAddress
         let bundle: TrustBundle
@@ -52,6 +53,7 @@ struct ProxyNode: ServiceLifecycle.Service {
     private let dataplane: Dataplane
     private let accessLog: AccessLog
     private let counters = Counters()
+    private let leaves = LeafRegister()
     private let readiness = Readiness(conditions: Condition.all)
     private let session: AuthoritySession
     private let identities: SVIDManager
@@ -73,7 +75,7 @@ struct ProxyNode: ServiceLifecycle.Service {
         configuration.tlsRecords = settings.tlsRecords
         let dataplane = try Dataplane(configuration: configuration, record: accessLog.sink)
         self.dataplane = dataplane
-        let leaves = LeafRegister()
+        let leaves = leaves
         let session = AuthoritySession(settings: settings, leaves: leaves, readiness: readiness, logger: logger) {
             bundle in
             Self.attempt("The trust bundle cannot be used", logger) { try dataplane.publish(TrustBundleSet([bundle])) }
@@ -179,6 +181,8 @@ struct ProxyNode: ServiceLifecycle.Service {
             if predecessor != nil { logger.info("The predecessor has ended") }
             await handover.run()
         }
+        let certificates = CertificateServer(path: settings.certificatesPath, leaves: leaves, logger: logger)
+        group.addTask { await certificates.run() }
         group.addTask {
             try await serveAdmin {
                 ObservabilityServer.readiness(

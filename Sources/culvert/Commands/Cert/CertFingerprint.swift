@@ -56,7 +56,7 @@ struct CertFingerprint: AsyncParsableCommand {
     @Option(help: "hex or base64.")
     var encoding: Encoding = .hex
 
-    @Option(help: "text or json.")
+    @Option(help: "text, json or yaml.")
     var format: AnswerFormat = .text
 
     @Flag(help: "Every certificate of a file, not only the first.")
@@ -84,11 +84,8 @@ struct CertFingerprint: AsyncParsableCommand {
             }
             let entries = try collection.members.map(entry)
             let output =
-                switch format {
-                case .json: try CertificateDocument(entries, of: collection).text()
-                case .text:
-                    entries.map { "\(of == .key ? $0.key : $0.certificate ?? "")  \($0.source)\n" }.joined()
-                }
+                try format.document?.text(CertificateDocument(entries, of: collection))
+                ?? entries.map { "\(of == .key ? $0.key : $0.certificate ?? "")  \($0.source)\n" }.joined()
             return CertificateAnswer(
                 output: output, notes: collection.notes(ink: Ink(for: STDERR_FILENO)),
                 status: (collection.problems.isEmpty ? InspectionStatus.well : .unreadable).rawValue)

@@ -8,9 +8,10 @@ struct CertInspect: AsyncParsableCommand {
         commandName: "inspect",
         abstract: "Print certificates and signing requests, and check them against the X509-SVID standard.",
         discussion: """
-            FILE is PEM or DER, or a SPIFFE bundle (JWKS). A directory is walked; what is
-            no certificate there is named and skipped. Private keys are never printed.
-            Nothing is verified without --roots.
+            FILE is PEM or DER, a SPIFFE bundle (JWKS), or the certificates.sock in the run
+            directory of a proxy that runs. A directory is walked; what is no certificate
+            there is named and skipped. Private keys are never printed. Nothing is verified
+            without --roots.
 
             --connect makes a TLS handshake (ALPN h2) and shows the whole chain that the
             server sends, also when it then refuses us for want of a certificate. Our own
@@ -21,6 +22,7 @@ struct CertInspect: AsyncParsableCommand {
               culvert cert inspect --bundle chain.pem       all of the file
               culvert cert inspect --format short /etc/ssl  a paragraph for each file
               culvert cert inspect --roots ca.pem svid.pem  valid under these roots?
+              culvert cert inspect --bundle /run/culvert/certificates.sock   what pods have
               culvert cert inspect --connect 10.244.1.2:15008   what a server shows,
                 --cert svid.pem --key svid.key --roots ca.pem   and does it let us in?
               culvert cert inspect --format json svid.pem | jq '.entries[].spiffe_id'
@@ -38,7 +40,7 @@ struct CertInspect: AsyncParsableCommand {
     )
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
-        case text, short, json, pem
+        case text, short, json, yaml, pem
     }
 
     @Argument(help: ArgumentHelp("The file or directory to read; \"-\" is standard input.", valueName: "FILE|-|DIR"))
@@ -58,7 +60,7 @@ struct CertInspect: AsyncParsableCommand {
     @Option(help: ArgumentHelp("With --connect: how long it may take.", valueName: "DURATION"))
     var timeout = ArgumentDuration(.seconds(10))
 
-    @Option(help: "text, short, json or pem.")
+    @Option(help: "text, short, json, yaml or pem.")
     var format: Format = .text
 
     @Flag(help: "Show every certificate of a file, not only the first.")

@@ -49,7 +49,7 @@ struct CertLint: AsyncParsableCommand {
     @Option(help: "leaf or ca; without it, what each certificate says of itself.")
     var `as`: Role?
 
-    @Option(help: "text or json.")
+    @Option(help: "text, json or yaml.")
     var format: AnswerFormat = .text
 
     @Flag(help: "Show the rules that passed, too; in JSON they always are.")
@@ -94,19 +94,17 @@ struct CertLint: AsyncParsableCommand {
     }
 
     private func rendered(_ reports: [CertificateReport], _ collection: CertificateCollection) throws -> String {
-        switch format {
-        case .json:
-            let entries = reports.map { report in
-                Entry(
-                    source: report.place, kind: report.kind,
-                    lintedAs: (`as` ?? (report.basicConstraints?.ca == true ? .ca : .leaf)).rawValue,
-                    subject: report.subject, spiffeID: report.spiffeID, findings: report.lint)
-            }
-            return try CertificateDocument(entries, of: collection).text()
-        case .text:
+        guard let document = format.document else {
             let page = CertificateText(ink: Ink(for: STDOUT_FILENO), namesFiles: true)
             return reports.map { page.lint($0, showsPassed: all) }.joined()
         }
+        let entries = reports.map { report in
+            Entry(
+                source: report.place, kind: report.kind,
+                lintedAs: (`as` ?? (report.basicConstraints?.ca == true ? .ca : .leaf)).rawValue,
+                subject: report.subject, spiffeID: report.spiffeID, findings: report.lint)
+        }
+        return try document.text(CertificateDocument(entries, of: collection))
     }
 }
 

@@ -19,6 +19,7 @@ struct CertList: AsyncParsableCommand {
               culvert cert list /etc/ssl/mine              all of them
               culvert cert list --expires-in 30d /etc/ssl  only what ends within 30 days
               culvert cert list chain.pem bundle.json      of some files
+              culvert cert list /run/culvert/certificates.sock   of a proxy that runs
               culvert cert list --format json . | jq -r '.entries[] | .not_after'
 
             EXIT STATUS
@@ -32,7 +33,7 @@ struct CertList: AsyncParsableCommand {
     )
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
+        case table, json, yaml
     }
 
     @Argument(help: ArgumentHelp("Directories and files to read; \"-\" is standard input.", valueName: "DIR|FILE|-"))
@@ -44,7 +45,7 @@ struct CertList: AsyncParsableCommand {
             valueName: "SHARE%|DURATION"))
     var expiresIn: RenewalThreshold?
 
-    @Option(help: "table or json.")
+    @Option(help: "table, json or yaml.")
     var format: Format = .table
 
     @OptionGroup var time: JudgedTime
@@ -57,9 +58,8 @@ struct CertList: AsyncParsableCommand {
             let worst = rows.reduce(InspectionStatus.well) { $0.joined($1.status) }
             let isEmpty = collection.members.isEmpty && !collection.problems.isEmpty
             return CertificateAnswer(
-                output: format == .json
-                    ? try CertificateDocument(rows, of: collection).text()
-                    : rows.isEmpty ? "" : CertificateRow.table(rows).render(Ink(for: STDOUT_FILENO)),
+                output: try DocumentFormat(rawValue: format.rawValue)?.text(CertificateDocument(rows, of: collection))
+                    ?? (rows.isEmpty ? "" : CertificateRow.table(rows).render(Ink(for: STDOUT_FILENO))),
                 notes: collection.notes(ink: Ink(for: STDERR_FILENO), namesSkipped: false),
                 status: (isEmpty ? .unreadable : worst).rawValue)
         }

@@ -38,7 +38,7 @@ struct CertNeedsRenewal: AsyncParsableCommand {
             "When 75% of its life is over, or 2h (30d, 1h15m) is all that is left.", valueName: "SHARE%|DURATION"))
     var expiresIn: RenewalThreshold = .elapsed(percent: 66)
 
-    @Option(help: "text or json.")
+    @Option(help: "text, json or yaml.")
     var format: AnswerFormat = .text
 
     @Flag(help: "Ask of every certificate of a file, not only of the first.")
@@ -107,7 +107,7 @@ struct CertNeedsRenewal: AsyncParsableCommand {
     }
 
     private func rendered(_ entries: [Entry], _ collection: CertificateCollection) throws -> String {
-        guard format == .text else { return try CertificateDocument(entries, of: collection).text() }
+        if let document = format.document { return try document.text(CertificateDocument(entries, of: collection)) }
         let ink = Ink(for: STDOUT_FILENO)
         return entries.map { entry in
             let verdict = entry.isDue ? ink("to be renewed", .bad) : ink("not yet", .good)

@@ -59,7 +59,7 @@ struct CertVerify: AsyncParsableCommand {
     @Option(help: "client or server: what the one who presents it is; without it, both.")
     var role: Role?
 
-    @Option(help: "text or json.")
+    @Option(help: "text, json or yaml.")
     var format: AnswerFormat = .text
 
     @OptionGroup var time: JudgedTime
@@ -84,9 +84,8 @@ struct CertVerify: AsyncParsableCommand {
             let worst = entries.reduce(InspectionStatus.well) { $0.joined($1.status) }
             let ink = Ink(for: STDOUT_FILENO)
             return CertificateAnswer(
-                output: format == .json
-                    ? try CertificateDocument(entries, of: collection).text()
-                    : entries.map { $0.text(ink: ink, now: now) }.joined(),
+                output: try format.document?.text(CertificateDocument(entries, of: collection))
+                    ?? entries.map { $0.text(ink: ink, now: now) }.joined(),
                 // The other certificates of a file are its chain.
                 notes: collection.notes(ink: Ink(for: STDERR_FILENO), namesRemainders: false),
                 status: (collection.problems.isEmpty ? worst : .unreadable).rawValue)

@@ -28,7 +28,10 @@ struct CertificateAnswer {
 
 /// `--format` of the commands that answer in lines or in one document.
 enum AnswerFormat: String, ExpressibleByArgument, CaseIterable {
-    case text, json
+    case text, json, yaml
+
+    /// `nil` for lines.
+    var document: DocumentFormat? { DocumentFormat(rawValue: rawValue) }
 }
 
 /// `--at`

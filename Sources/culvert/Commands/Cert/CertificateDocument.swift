@@ -1,6 +1,4 @@
-import FoundationEssentials
-
-/// What every `culvert cert` command prints as JSON: one document, `schemaVersion` 1.
+/// What every `culvert cert` command prints as JSON or YAML: one document, `schemaVersion` 1.
 ///
 /// Times are RFC 3339 in UTC, numbers in hexadecimal are lower-case strings.
 struct CertificateDocument<Entry: Encodable>: Encodable {
@@ -27,13 +25,6 @@ struct CertificateDocument<Entry: Encodable>: Encodable {
         notShown = collection.remainders
         skipped = collection.skipped
         problems = collection.problems.map { Problem(file: $0.file, message: $0.message, hint: $0.hint) }
-    }
-
-    func text() throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        encoder.dateEncodingStrategy = .iso8601
-        return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
     }
 
     private enum CodingKeys: String, CodingKey {

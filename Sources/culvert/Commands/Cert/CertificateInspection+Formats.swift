@@ -5,9 +5,14 @@ extension CertificateInspection {
         return switch format {
         case .text: head + entries.map { page.text($0) }.joined(separator: "\n")
         case .short: head + entries.map { page.short($0) }.joined()
-        case .json: try CertificateDocument(entries, of: collection, connection: connection).text()
+        case .json: try DocumentFormat.json.text(document)
+        case .yaml: try DocumentFormat.yaml.text(document)
         case .pem: entries.map(\.pem).joined()
         }
+    }
+
+    private var document: CertificateDocument<Entry> {
+        CertificateDocument(entries, of: collection, connection: connection)
     }
 }
 

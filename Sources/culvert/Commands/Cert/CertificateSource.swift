@@ -1,4 +1,5 @@
 import Glibc
+import LinuxNetworking
 import SPIFFE
 
 /// A file's bytes, bounded, with the name to show for it.
@@ -34,10 +35,28 @@ struct CertificateSource: Sendable {
         guard path != "-" else {
             return CertificateSource(name: "standard input", bytes: try read(STDIN_FILENO, "standard input"))
         }
+        guard kind(of: path) != S_IFSOCK else { return try proxy(path) }
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw failure(path, errno) }
         defer { close(descriptor) }
         return CertificateSource(name: path, bytes: try read(descriptor, path))
+    }
+
+    /// What a running proxy shows on its socket, see `CertificateServer`.
+    private static func proxy(_ path: String) throws(CertificateProblem) -> CertificateSource {
+        var content: [UInt8] = []
+        do {
+            let socket = try SeqpacketSocket(connectingTo: path)
+            let deadline = ContinuousClock.now + .seconds(10)
+            while let packet = try socket.receive(deadline: deadline) { content += packet.bytes }
+        } catch {
+            throw CertificateProblem(
+                file: path, message: "\(error)",
+                hint: error.code == ECONNREFUSED
+                    ? "is the proxy running?" : "a proxy shows its certificates to its own user, at certificates.sock",
+                code: error.code)
+        }
+        return CertificateSource(name: path, bytes: content)
     }
 
     private static func walk(_ directory: String, depth: Int, into listing: inout Listing) {

@@ -8,7 +8,6 @@ import Observability
 struct HandoverServer {
     static let condition = "handover"
     private static let timeout = Duration.seconds(5)
-    private static let retryInterval = Duration.milliseconds(100)
 
     let path: String
     let dataplane: Dataplane
@@ -17,7 +16,11 @@ struct HandoverServer {
 
     /// Serves one successor after the other until the task is cancelled.
     func run() async {
-        guard let listener = await listen() else { return }
+        // A predecessor that ends may be a moment from leaving the path.
+        let listener = await SeqpacketListener.once(at: path) { error in
+            logger.error("No successor can take over", metadata: ["socket": "\(path)", "error": "\(error)"])
+        }
+        guard let listener else { return }
         // Before the connection to the successor: when that ends, the path is its own.
         defer { listener.close() }
         while !Task.isCancelled {
@@ -27,26 +30,9 @@ struct HandoverServer {
             } catch {
                 guard !Task.isCancelled else { return }
                 logger.warning("No successor accepted", metadata: ["error": "\(error)"])
-                try? await Task.sleep(for: Self.retryInterval)
+                try? await Task.sleep(for: SeqpacketListener.retryInterval)
             }
         }
-    }
-
-    /// `nil` when cancelled. A predecessor that ends may be a moment from leaving the path.
-    private func listen() async -> SeqpacketListener? {
-        var said = false
-        while !Task.isCancelled {
-            do {
-                return try SeqpacketListener(path: path)
-            } catch {
-                if !said {
-                    logger.error("No successor can take over", metadata: ["socket": "\(path)", "error": "\(error)"])
-                }
-                said = true
-                try? await Task.sleep(for: Self.retryInterval)
-            }
-        }
-        return nil
     }
 
     private func serve(_ socket: SeqpacketSocket, _ listener: SeqpacketListener) async {
