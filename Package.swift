@@ -84,6 +84,7 @@ let package = Package(
         [
             .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
             .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+            .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
             .target(name: "CLinux"),
         ],
         // Vocabulary.
@@ -96,8 +97,10 @@ let package = Package(
         module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"], tests: ["HTTP2Frames"], settings: hotSettings),
         module("LinuxNetworking", ["CLinux", "IPAddressing"], tests: ["NamespaceKit"], settings: hotSettings),
         module("Redirection", ["LinuxNetworking", "IPAddressing"], tests: ["NamespaceKit"]),
+        module("PostgreSQL", ["CPostgreSQL"], tests: ["DatabaseKit"]),
         module(
-            "Authority", ["SPIFFE", x509, asn1, crypto, product("GRDB", "GRDB.swift")], settings: settingsNearFoundation
+            "Authority", ["SPIFFE", "PostgreSQL", x509, asn1, crypto, product("GRDB", "GRDB.swift")],
+            tests: ["DatabaseKit"], settings: settingsNearFoundation
         ),
         module("WorkloadIdentity", ["SPIFFE", x509, asn1, crypto, logging]),
         module("MeshFile", ["SPIFFE", "IPAddressing", product("Yams", "Yams")], settings: settingsNearFoundation),
@@ -132,16 +135,19 @@ let package = Package(
             .executableTarget(
                 name: "culvert",
                 dependencies: [
-                    "IPAddressing", "SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "Redirection", "Authority",
+                    "IPAddressing", "SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "Redirection", "PostgreSQL",
+                    "Authority",
                     "WorkloadIdentity", "MeshFile", "Observability", "MeshAPI", "Dataplane", "NodeAgent", x509, asn1,
                     crypto, logging, lifecycle, signals, "COpenSSL", product("ArgumentParser", "swift-argument-parser"),
                     product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"), product("Yams", "Yams"),
                 ] + grpc,
                 swiftSettings: settingsNearFoundation
             ),
-            // What tests share: hosts of network namespaces, HTTP/2 by hand, and chance that can be repeated.
+            // What tests share: hosts of network namespaces, HTTP/2 by hand, chance that can be repeated, and a database.
             .target(name: "HTTP2Frames", path: "Tests/HTTP2Frames", swiftSettings: settings),
             .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
+            .target(
+                name: "DatabaseKit", dependencies: ["PostgreSQL"], path: "Tests/DatabaseKit", swiftSettings: settings),
             .target(
                 name: "NamespaceKit", dependencies: ["LinuxNetworking", "IPAddressing"], path: "Tests/NamespaceKit",
                 swiftSettings: settings

@@ -19,12 +19,31 @@ public protocol AuthorityStore: Sendable {
     func renew(_ node: NodeRecord, issuance: IssuanceRecord) async throws(StoreError)
     func acknowledge(_ acknowledgement: NodeAcknowledgement, by node: NodeName) async throws(StoreError)
 
-    /// Logs one signature.
-    func record(_ issuance: IssuanceRecord) async throws(StoreError)
+    /// Logs signatures, all or none.
+    func record(_ issuances: [IssuanceRecord]) async throws(StoreError)
     /// The newest signatures first.
     func issuances(limit: Int) async throws(StoreError) -> [IssuanceRecord]
     /// Forgets signatures and tokens that ran out before `date`, and the oldest signatures beyond `issuancesMax`.
     func prune(expiredBefore date: Date, issuancesMax: Int) async throws(StoreError)
+
+    /// Whether this process is the one that moves the authorities on; of several on one store, one. A hint: nothing may rest on it.
+    var leads: Bool { get }
+    /// Says what other processes may have changed, until cancelled; sometimes nothing has. To be run once, and it is what leads.
+    func follow(_ changed: @escaping @Sendable (StoreNews) async -> Void) async
+}
+
+/// What may be different now.
+public enum StoreNews: Sendable, Equatable {
+    case anything
+    /// Authorities, bundle or journal.
+    case authorities
+    case node(NodeName)
+}
+
+/// A store that one process has to itself.
+extension AuthorityStore {
+    public var leads: Bool { true }
+    public func follow(_ changed: @escaping @Sendable (StoreNews) async -> Void) async {}
 }
 
 /// All authorities and the bundle's sequence, read in one transaction.

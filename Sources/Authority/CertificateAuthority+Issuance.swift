@@ -16,7 +16,7 @@ extension CertificateAuthority {
             let key = try acceptedKey(of: csr)
             try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(id, at: now) }
             let svid = try sign(id, key: key, podUID: podUID, node: node, now: now)
-            try await recorded { () async throws(StoreError) in try await store.record(svid.record) }
+            try await recorded { () async throws(StoreError) in try await store.record([svid.record]) }
             released(svid, wanted: now)
             return svid
         } catch {

@@ -21,7 +21,7 @@ extension CertificateAuthority {
             let wanted = lifetime.map { now.advanced(by: $0).inWholeSeconds }
             let svid = try sign(
                 id, key: acceptedKey(of: csr), podUID: nil, node: nil, now: now, lifetime: min(lifetime ?? most, most))
-            try await recorded { () async throws(StoreError) in try await store.record(svid.record) }
+            try await recorded { () async throws(StoreError) in try await store.record([svid.record]) }
             let clampedFrom = count(svid, wanted: wanted ?? now.advanced(by: most).inWholeSeconds)
             audit(.minted(svid.record, clampedFrom: clampedFrom, reason: reason))
             return MintedSVID(svid: svid, clampedFrom: clampedFrom)

@@ -10,7 +10,7 @@ extension CertificateAuthority {
         do {
             let id = try ReservedIdentity.authority(of: trustDomain)
             let svid = try sign(id, key: key.publicKey, podUID: nil, node: nil, now: now)
-            try await recorded { () async throws(StoreError) in try await store.record(svid.record) }
+            try await recorded { () async throws(StoreError) in try await store.record([svid.record]) }
             released(svid, wanted: now)
             return try X509SVID(certificates: svid.certificates, privateKey: key)
         } catch let denial as Denial {

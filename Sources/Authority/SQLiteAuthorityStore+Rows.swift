@@ -55,15 +55,20 @@ extension SQLiteAuthorityStore {
             ])
     }
 
+    /// Nothing is recorded for an authority that signs no more, nor for a node without standing: whoever changes that has the last word.
     static func write(_ issuance: IssuanceRecord, _ db: Database) throws {
         let statement = try db.cachedStatement(
             sql: """
-                INSERT INTO issuances (serial, id, pod_uid, node, not_after, authority, issued_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO issuances (serial, id, pod_uid, node, not_after, authority, issued_at)
+                SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+                WHERE EXISTS (SELECT 1 FROM authorities WHERE id = ?6 AND state = 'active')
+                    AND (?4 IS NULL OR EXISTS (SELECT 1 FROM nodes WHERE name = ?4 AND NOT banned))
                 """)
         try statement.execute(arguments: [
             issuance.serial, issuance.id.description, issuance.podUID, issuance.node?.description,
             issuance.notAfter.unixSeconds, issuance.authority.description, issuance.issuedAt.unixSeconds,
         ])
+        guard db.changesCount == 1 else { throw StoreError.superseded }
     }
 
     static func authority(_ row: Row) throws -> AuthorityRecord {

@@ -133,9 +133,11 @@ public final class SQLiteAuthorityStore: AuthorityStore {
 
     // MARK: Signatures
 
-    public func record(_ issuance: IssuanceRecord) async throws(StoreError) {
+    public func record(_ issuances: [IssuanceRecord]) async throws(StoreError) {
         do {
-            try await log.write { try Self.write(issuance, $0) }
+            try await log.write { db in
+                for issuance in issuances { try Self.write(issuance, db) }
+            }
         } catch {
             throw Self.storeError(error, path: path)
         }

@@ -43,6 +43,7 @@ public enum SealingKeyFile {
 
 public enum SealingKeyFileError: Error, Sendable, Equatable, CustomStringConvertible {
     case missing(String)
+    case missingForSharedStore(String, store: String)
     case readableByOthers(String)
     case wrongLength(String, Int)
     case unreadable(String, String)
@@ -51,6 +52,8 @@ public enum SealingKeyFileError: Error, Sendable, Equatable, CustomStringConvert
     public var description: String {
         switch self {
         case .missing(let path): return "\(path) is missing, but a store with sealed keys exists beside it"
+        case .missingForSharedStore(let path, let store):
+            return "\(path) is missing, but \(store) has keys that it sealed"
         case .readableByOthers(let path): return "\(path) can be read by others than its owner"
         case .wrongLength(let path, let size): return "\(path) has \(size) bytes, not \(KeySeal.keySize)"
         case .unreadable(let path, let reason): return "\(path) cannot be used: \(reason)"
@@ -64,6 +67,9 @@ public enum SealingKeyFileError: Error, Sendable, Equatable, CustomStringConvert
             return
                 "restore it from a backup; without it the authority's keys are lost, and an empty --data directory starts a new root "
                 + "that every node has to join again"
+        case .missingForSharedStore(let path, _):
+            return
+                "copy it from another replica's --data directory (to \(path), mode 0600), or restore it from a backup"
         case .readableByOthers(let path): return "chmod 600 \(path); if others may have read it, rotate the root"
         case .unreadable, .unwritable: return nil
         }

@@ -3,6 +3,7 @@ import FoundationEssentials
 import SPIFFE
 import SwiftASN1
 import Synchronization
+import Testing
 import X509
 
 @testable import Authority
@@ -96,7 +97,7 @@ struct AuthorityFixture {
         self.clock = clock
         self.pods = pods
         let home = try AuthorityDirectory(path: directory.path)
-        store = home.store
+        store = try #require(home.store as? SQLiteAuthorityStore)
         var configuration = CertificateAuthority.Configuration(trustDomain: Self.trustDomain)
         configuration.lifetimes = lifetimes
         configuration.limits = limits

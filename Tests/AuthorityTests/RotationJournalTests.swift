@@ -26,10 +26,10 @@ struct RotationRig {
 
     init(_ directory: TemporaryDirectory, fault: JournalFault? = nil, policy: RotationPolicy? = nil) throws {
         let home = try AuthorityDirectory(path: directory.path)
-        store = home.store
+        store = try #require(home.store as? SQLiteAuthorityStore)
         keeper = RotationKeeper(
             trustDomain: AuthorityFixture.trustDomain, lifetimes: Self.lifetimes, policy: policy,
-            journal: FaultyJournal(store: home.store, fault: fault), seal: home.seal)
+            journal: FaultyJournal(store: store, fault: fault), seal: home.seal)
     }
 
     /// One step; the effects come after it is durable.

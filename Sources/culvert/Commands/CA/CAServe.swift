@@ -6,6 +6,7 @@ import IPAddressing
 import Logging
 import MeshAPI
 import MeshFile
+import PostgreSQL
 import SPIFFE
 import ServiceLifecycle
 import UnixSignals
@@ -23,16 +24,32 @@ struct CAServe: AsyncParsableCommand {
             A node attests once with a join token and gets an identity of its own; then it gets the identities of the pods \
             that the mesh file places on it, and no others.
 
+            Several authorities may serve one trust domain on one PostgreSQL database, each with a --data directory that has \
+            the same authority.key. All of them sign; one at a time renews intermediates and rotates roots, and when it \
+            ends another goes on. Over TCP the database has to prove its name (sslmode=verify-full) unless the URL says \
+            otherwise. Its password is taken from --store-password-file, PGPASSWORD or PGPASSFILE rather than from the \
+            URL, which every process on the machine can read.
+
             EXAMPLES
               culvert ca serve --data /var/lib/culvert --mesh mesh.yaml
               culvert ca serve --data ca --trust-domain example.org --mesh mesh.yaml --listen 10.0.0.1:15012 \\
                 --attest-listen 10.0.0.1:15011
               culvert ca serve --data ca --mesh mesh.yaml --leaf-ttl 10m --intermediate-ttl 24h
+              culvert ca serve --data ca --mesh mesh.yaml --store-password-file db.password \\
+                --store 'postgresql://culvert@db.example/culvert?sslrootcert=/etc/ssl/certs/ca-certificates.crt'
             """
     )
 
     @Option(help: ArgumentHelp("Where the authority's keys and records are kept; made if missing.", valueName: "dir"))
     var data: String
+
+    @Option(
+        help: ArgumentHelp(
+            "A PostgreSQL database instead of DIR/authority.sqlite, for several authorities.", valueName: "url"))
+    var store: String?
+
+    @Option(help: ArgumentHelp("A file with the database's password, on one line.", valueName: "file"))
+    var storePasswordFile: String?
 
     @Option(help: "The trust domain; must be the mesh file's, which is the default.")
     var trustDomain: String?
@@ -112,7 +129,7 @@ struct CAServe: AsyncParsableCommand {
     ) async throws -> CertificateAuthority {
         let audit = AuthorityAuditLog(logger: Logger(label: "culvert.ca.audit"))
         do {
-            let home = try AuthorityDirectory(path: data)
+            let home = try await home(logger: logger)
             let lifetimes = AuthorityLifetimes(
                 root: rootTTL.value, intermediate: intermediateTTL.value, leaf: leafTTL.value)
             return try await CertificateAuthority.open(
@@ -125,6 +142,25 @@ struct CAServe: AsyncParsableCommand {
         } catch let error as AuthorityError {
             throw CommandFailure("\(error)", hint: error.hint)
         }
+    }
+
+    private func home(logger: Logger) async throws -> AuthorityDirectory {
+        guard let address = try StoreAddress.parse(store, passwordFile: storePasswordFile) else {
+            return try AuthorityDirectory(path: data)
+        }
+        if address.hasPasswordInURL {
+            logger.warning("The database's password is among this process's arguments, where others can read it")
+        }
+        let store = try await PostgreSQLAuthorityStore.open(address) { availability in
+            switch availability {
+            case .unavailable(let reason):
+                logger.error(
+                    "The database cannot be used: nothing is issued until it can, and what was issued stays good",
+                    metadata: ["store": "\(address)", "reason": "\(reason)"])
+            case .available: logger.notice("The database can be used again", metadata: ["store": "\(address)"])
+            }
+        }
+        return try await AuthorityDirectory(path: data, sharing: store)
     }
 
     private func loadedMesh() throws(CommandFailure) -> MeshFile {
