@@ -154,7 +154,12 @@ let package = Package(
             ),
             .testTarget(name: "PackageGraphTests", swiftSettings: settings),
             .testTarget(
-                name: "CommandTests", dependencies: ["culvert", "NamespaceKit", "SeededRandom", "IPAddressing"],
+                name: "CommandTests",
+                dependencies: [
+                    "culvert", "NamespaceKit", "SeededRandom", "IPAddressing", "SPIFFE", "Authority", "MeshAPI",
+                    "Observability", "WorkloadIdentity", "HBONE", x509, asn1, crypto, logging,
+                    product("ArgumentParser", "swift-argument-parser"),
+                ] + grpc,
                 swiftSettings: settings),
             .testTarget(
                 name: "DemoTests",

@@ -11,6 +11,8 @@ public enum AuditEvent: Sendable, Equatable {
     case denied(Denial, caller: String, subject: String)
     case tokenCreated(NodeName, expiresAt: Date)
     case nodeAttested(NodeName, from: String)
+    /// The node was away for longer than its SVID lived, and has renewed it by itself.
+    case nodeRenewedAfterExpiry(NodeName, serial: String, expiredAt: Date)
     /// The node claims a bundle that this authority has not published yet: its store is older than what the node has seen.
     case acknowledgedFuture(NodeName, sequence: UInt64, current: UInt64)
 }

@@ -12,6 +12,8 @@ public final class CertificateAuthority: Sendable {
         public var trustDomain: TrustDomain
         public var lifetimes: AuthorityLifetimes
         public var limits: AuthorityLimits
+        /// For so long after its end a node's SVID is renewed still, if it is the node's last one; zero: not at all.
+        public var nodeGrace: Duration
         /// What nodes that lost the bundle stream are told to wait before they ask again; in seconds.
         public var refreshHint: Int
 
@@ -19,11 +21,13 @@ public final class CertificateAuthority: Sendable {
             trustDomain: TrustDomain,
             lifetimes: AuthorityLifetimes = AuthorityLifetimes(),
             limits: AuthorityLimits = AuthorityLimits(),
+            nodeGrace: Duration = .seconds(7 * 86400),
             refreshHint: Int = 300
         ) {
             self.trustDomain = trustDomain
             self.lifetimes = lifetimes
             self.limits = limits
+            self.nodeGrace = nodeGrace
             self.refreshHint = refreshHint
         }
     }

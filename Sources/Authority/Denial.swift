@@ -1,9 +1,13 @@
+public import FoundationEssentials
+
 /// Why the authority said no, in the words that drive the caller: ask again, attest again, or stop.
 public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
     case tokenUnknown
     case tokenUsed
     case tokenExpired
     case notAttested(String)
+    /// The node's SVID ran out longer ago than the authority renews it.
+    case expired(NodeName, at: Date, grace: Duration)
     case banned(NodeName)
     case podUnknown(uid: String)
     case podNotOnNode(uid: String, node: NodeName)
@@ -26,7 +30,7 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
     public var remedy: Remedy {
         switch self {
         case .tokenUnknown, .tokenUsed, .tokenExpired, .banned: return .stop
-        case .notAttested: return .attestAgain
+        case .notAttested, .expired: return .attestAgain
         case .podUnknown: return .retry(after: .milliseconds(500))
         case .podNotOnNode, .podTerminated, .identityRefused, .requestRefused: return .stop
         case .rateLimited(let after), .tooManyIdentities(_, let after): return .retry(after: after)
@@ -44,6 +48,9 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
             return "the join token has expired: make a new one"
         case .notAttested(let caller):
             return "\(caller) is not an attested node: attest with a join token"
+        case .expired(let node, let end, let grace):
+            return
+                "the SVID of node \(node) expired at \(end.iso8601), more than \(grace.inWords) ago: attest with a join token"
         case .banned(let node):
             return "node \(node) is banned"
         case .podUnknown(let uid):

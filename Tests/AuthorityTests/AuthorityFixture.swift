@@ -91,7 +91,8 @@ struct AuthorityFixture {
         clock: TestClock = TestClock(),
         pods: PodTable = PodTable(),
         lifetimes: AuthorityLifetimes = AuthorityLifetimes(),
-        limits: AuthorityLimits = AuthorityLimits()
+        limits: AuthorityLimits = AuthorityLimits(),
+        configured: (inout CertificateAuthority.Configuration) -> Void = { _ in }
     ) async throws {
         self.directory = directory
         self.clock = clock
@@ -101,6 +102,7 @@ struct AuthorityFixture {
         var configuration = CertificateAuthority.Configuration(trustDomain: Self.trustDomain)
         configuration.lifetimes = lifetimes
         configuration.limits = limits
+        configured(&configuration)
         authority = try await CertificateAuthority.open(
             configuration, store: home.store, seal: home.seal, pods: pods, clock: clock.read, audit: audit.record)
     }

@@ -9,7 +9,8 @@ public import X509
 
 /// An attested node's calls to the authority, over mTLS with the node's SVID.
 ///
-/// Calls are made while `run` runs, over one connection that is made again when lost. Each call has a deadline.
+/// Calls are made while `run` runs, over one connection that is made again when lost, and when the node's SVID is replaced: the authority
+/// goes by the SVID that a connection was made with. Each call has a deadline.
 public final class AuthorityClient: Sendable {
     static let callTimeout = Duration.seconds(10)
     /// How often the authority is told of the node's leaves when nothing else happens.
@@ -19,7 +20,16 @@ public final class AuthorityClient: Sendable {
     private let identity: ReplaceableIdentity
     private let verifier: ReplaceableVerifier
     private let check: PeerCheck
-    private let client: GRPCClient<HTTP2ClientTransport.Posix>
+    private let connection: Mutex<Connection>
+    private let connections: AsyncStream<GRPCClient<HTTP2ClientTransport.Posix>>
+    private let toRun: AsyncStream<GRPCClient<HTTP2ClientTransport.Posix>>.Continuation
+    private let connect: @Sendable () throws -> GRPCClient<HTTP2ClientTransport.Posix>
+
+    private struct Connection {
+        let client: GRPCClient<HTTP2ClientTransport.Posix>
+        /// Of the bundle's stream that runs over it: what the node has to say.
+        var stream: AsyncStream<Void>.Continuation?
+    }
 
     /// Throws when the TLS library does not take the SVID.
     public init(
@@ -29,19 +39,46 @@ public final class AuthorityClient: Sendable {
         identity = try ReplaceableIdentity(svid)
         verifier = ReplaceableVerifier(bundles)
         check = try AuthorityConnection.check(trustDomain, verifier)
-        let security = try HTTP2ClientTransport.Posix.TransportSecurity.mTLS(certificateReloader: identity) { [check] in
-            AuthorityConnection.configure(&$0, check)
+        connect = { [identity, check] in
+            let security = try HTTP2ClientTransport.Posix.TransportSecurity.mTLS(certificateReloader: identity) {
+                AuthorityConnection.configure(&$0, check)
+            }
+            return GRPCClient(transport: try AuthorityConnection.transport(to: address, security))
         }
-        client = GRPCClient(transport: try AuthorityConnection.transport(to: address, security))
+        let client = try connect()
+        connection = Mutex(Connection(client: client))
+        (connections, toRun) = AsyncStream.makeStream()
+        toRun.yield(client)
     }
 
-    /// Keeps the connection until the task is cancelled.
+    /// Keeps the connection until the task is cancelled. To be run once.
     public func run() async throws {
-        try await client.runConnections()
+        try await withThrowingDiscardingTaskGroup { group in
+            for await client in connections {
+                group.addTask {
+                    do {
+                        try await client.runConnections()
+                    } catch let error as RuntimeError where error.code == .clientIsStopped {
+                        // Replaced before it began.
+                    }
+                }
+            }
+        }
     }
 
-    /// The node's SVID was renewed; the next connection proves it.
-    public func replaceIdentity(with svid: X509SVID) throws { try identity.replace(with: svid) }
+    /// The node's SVID was renewed: calls from now on go over a connection that proves it, and the bundle's stream is to be followed
+    /// anew. Calls that are under way end on the old connection.
+    public func replaceIdentity(with svid: X509SVID) throws {
+        try identity.replace(with: svid)
+        let next = try connect()
+        let previous = connection.withLock { connection in
+            defer { connection = Connection(client: next) }
+            return connection
+        }
+        toRun.yield(next)
+        previous.stream?.finish()
+        previous.client.beginGracefulShutdown()
+    }
 
     /// The next connection is verified with these.
     public func replaceBundles(with bundles: TrustBundleSet) { verifier.replace(with: bundles) }
@@ -59,7 +96,18 @@ public final class AuthorityClient: Sendable {
     }
 
     private var service: Culvert_Authority_V1_Authority.Client<HTTP2ClientTransport.Posix> {
-        Culvert_Authority_V1_Authority.Client(wrapping: client)
+        Culvert_Authority_V1_Authority.Client(wrapping: connection.withLock { $0.client })
+    }
+
+    /// For a stream that asks until `outbox` ends, which it does with the connection; the authority then ends the stream.
+    private func service(
+        endingWithConnection outbox: AsyncStream<Void>.Continuation
+    ) -> Culvert_Authority_V1_Authority.Client<HTTP2ClientTransport.Posix> {
+        let client = connection.withLock { connection in
+            connection.stream = outbox
+            return connection.client
+        }
+        return Culvert_Authority_V1_Authority.Client(wrapping: client)
     }
 }
 
@@ -85,7 +133,8 @@ extension AuthorityClient: SVIDIssuer {
 }
 
 extension AuthorityClient {
-    /// Follows the trust bundle until the connection or the task ends; the caller calls again after a pause.
+    /// Follows the trust bundle until the connection or the task ends, or the SVID is replaced; the caller calls again after a pause.
+    /// One call at a time.
     ///
     /// `report` is asked at the start, after each `onBundle`, and every minute; its sequence is the bundle in use.
     public func followBundle(
@@ -96,6 +145,7 @@ extension AuthorityClient {
         outbox.yield()
         var options = CallOptions.defaults
         options.maxResponseMessageBytes = AuthorityTransport.messageBytesMax
+        let service = service(endingWithConnection: outbox)
         do {
             try await service.streamBundle(options: options) { writer in
                 for await _ in reports {

@@ -36,13 +36,14 @@ public enum AuthorityTransport {
 
     /// For attested nodes: a client without a valid SVID of the trust domain does not get past the handshake.
     ///
-    /// `verifier` is asked in each handshake. Who the caller is, `AuthorityCaller` says.
+    /// `verifier` is asked in each handshake. Who the caller is, `AuthorityCaller` says. For the time of `grace` after its end an SVID gets
+    /// through the handshake still, so that the node can renew it: `AuthorityCaller` refuses it for everything else.
     public static func authority(
         at address: IPAddressing.SocketAddress, identity: ReplaceableIdentity, trustDomain: TrustDomain,
-        verifier: @escaping @Sendable () -> PeerVerifier, logger: Logger
+        grace: Duration = .zero, verifier: @escaping @Sendable () -> PeerVerifier, logger: Logger
     ) throws -> HTTP2ServerTransport.Posix {
         let check = PeerCheck(
-            role: .client, verifier: verifier,
+            role: .client, grace: grace, verifier: verifier,
             objection: { id in
                 id.trustDomain == trustDomain ? nil : "\(id) is not of this authority's trust domain \(trustDomain)"
             },
@@ -88,15 +89,27 @@ public enum AuthorityTransport {
 /// Who calls, proven in the handshake.
 public struct AuthorityCaller: Hashable, Sendable {
     public let id: SPIFFEID
+    /// Of the SVID that it showed; lower-case hexadecimal.
+    public let serial: String
+    /// The end of that SVID, where it is over.
+    public let expiredAt: Date?
 
-    /// Refuses a caller whose SVID has run out since its handshake.
+    /// Refuses a caller whose SVID has run out: since its handshake, or before it where the transport has a grace.
     public init(_ context: ServerContext, now: Date) throws(AuthorityDenial) {
+        try self.init(evenExpired: context, now: now)
+        guard expiredAt == nil else { throw AuthorityDenial(.expired, "the SVID of \(id) has expired: renew it first") }
+    }
+
+    /// For the call that renews an SVID, which decides itself for how long after its end it does so.
+    public init(evenExpired context: ServerContext, now: Date) throws(AuthorityDenial) {
         guard let transport = context.transportSpecific as? HTTP2ServerTransport.Posix.Context,
             let certificate = transport.peerCertificate, let id = try? certificate.spiffeID()
         else { throw AuthorityDenial(.notAttested, "the call came without a node's certificate") }
-        guard now <= certificate.notValidAfter else {
-            throw AuthorityDenial(.expired, "the SVID of \(id) has expired since the connection was made")
-        }
         self.id = id
+        expiredAt = now <= certificate.notValidAfter ? nil : certificate.notValidAfter
+        serial = certificate.serialNumber.bytes.map { byte in
+            let digits = String(byte, radix: 16)
+            return digits.utf8.count == 2 ? digits : "0" + digits
+        }.joined()
     }
 }

@@ -43,6 +43,10 @@ final class AuthorityAuditLog: Sendable {
             logger.notice("Join token created", metadata: ["node": "\(node)", "expiresAt": time(expiresAt)])
         case .nodeAttested(let node, let source):
             logger.notice("Node attested", metadata: ["node": "\(node)", "from": "\(source)"])
+        case .nodeRenewedAfterExpiry(let node, let serial, let expiredAt):
+            logger.notice(
+                "Node renewed after expiry",
+                metadata: ["node": "\(node)", "shown": "\(serial)", "expired": time(expiredAt)])
         case .acknowledgedFuture(let node, let sequence, let current):
             logger.error(
                 "A node holds a newer bundle than this authority: the data directory is an old copy",

@@ -35,6 +35,7 @@ struct AuthorityServer: ServiceLifecycle.Service {
         let attestation = try AuthorityTransport.attestation(at: addresses.attestation, identity: identity)
         let nodes = try AuthorityTransport.authority(
             at: addresses.nodes, identity: identity, trustDomain: authority.trustDomain,
+            grace: authority.configuration.nodeGrace,
             verifier: { [authority] in PeerVerifier(bundles: TrustBundleSet([authority.bundle.current])) },
             logger: logger)
         let servers = [

@@ -11,15 +11,20 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
     func renewNode(
         request: Culvert_Authority_V1_RenewNodeRequest, context: ServerContext
     ) async throws -> Culvert_Authority_V1_RenewNodeResponse {
-        let caller = try AuthorityCaller(context, now: Date())
+        let caller = try AuthorityCaller(evenExpired: context, now: Date())
         do throws(Denial) {
-            let svid = try await authority.renewNode(csr: [UInt8](request.csr), caller: caller.id)
+            let svid = try await renewed([UInt8](request.csr), caller)
             var response = Culvert_Authority_V1_RenewNodeResponse()
             response.certificateChain = svid.certificates.map { Data($0.der()) }
             return response
         } catch {
             throw AuthorityDenial(error)
         }
+    }
+
+    private func renewed(_ csr: [UInt8], _ caller: AuthorityCaller) async throws(Denial) -> IssuedSVID {
+        guard let end = caller.expiredAt else { return try await authority.renewNode(csr: csr, caller: caller.id) }
+        return try await authority.renewExpiredNode(csr: csr, caller: caller.id, serial: caller.serial, expiredAt: end)
     }
 
     func issueSVID(

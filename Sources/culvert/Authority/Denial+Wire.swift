@@ -15,6 +15,7 @@ extension AuthorityDenial {
         case .tokenUsed: .tokenUsed
         case .tokenExpired: .tokenExpired
         case .notAttested: .notAttested
+        case .expired: .expired
         case .banned: .banned
         case .podUnknown: .podUnknown
         case .podNotOnNode: .podNotOnNode

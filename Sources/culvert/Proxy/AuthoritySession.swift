@@ -16,12 +16,8 @@ final class AuthoritySession: SVIDIssuer {
     private let logger: Logger
     private let onBundle: @Sendable (TrustBundle) -> Void
     private let leaves: LeafRegister
-    private let state = Mutex(State())
-
-    private struct State {
-        var client: AuthorityClient?
-        var bundle: TrustBundle?
-    }
+    private let trust: NodeTrustKeeper
+    private let client = Mutex<AuthorityClient?>(nil)
 
     init(
         settings: ProxyNode.Settings, leaves: LeafRegister, readiness: Readiness, logger: Logger,
@@ -32,14 +28,17 @@ final class AuthoritySession: SVIDIssuer {
         self.readiness = readiness
         self.logger = logger
         self.onBundle = onBundle
+        trust = NodeTrustKeeper(
+            bundle: settings.bundle, bundleFile: settings.bundleFile, directory: settings.stateDirectory, logger: logger
+        )
     }
 
-    var bundles: TrustBundleSet { TrustBundleSet([state.withLock { $0.bundle } ?? settings.bundle]) }
+    var bundles: TrustBundleSet { TrustBundleSet([trust.current.forPeers]) }
 
     func issue(
         podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest
     ) async throws(IssuanceError) -> [Certificate] {
-        guard let client = state.withLock({ $0.client }) else {
+        guard let client = client.withLock({ $0 }) else {
             throw IssuanceError(.unreachable, "this node has not attested yet")
         }
         return try await client.issue(podUID: podUID, identity: identity, csr: csr)
@@ -48,32 +47,25 @@ final class AuthoritySession: SVIDIssuer {
     /// Until cancelled.
     func run() async throws {
         let credentials = try NodeCredentials(directory: settings.stateDirectory)
+        try trust.load()
         let attestation = NodeAttestation(
-            settings: settings, credentials: credentials, readiness: readiness, logger: logger)
+            settings: settings, credentials: credentials, trust: trust, readiness: readiness, logger: logger)
         let (svid, bundle) = try await attestation.identity()
-        accept(bundle)
+        if let bundle { accept(bundle) } else { onBundle(trust.current.forPeers) }
         let client = try AuthorityClient(
-            address: settings.authority, trustDomain: settings.trustDomain, svid: svid, bundles: bundles)
-        state.withLock { $0.client = client }
+            address: settings.authority, trustDomain: settings.trustDomain, svid: svid,
+            bundles: TrustBundleSet([try trust.forAuthority]))
+        self.client.withLock { $0 = client }
         readiness.met(ProxyNode.Condition.authority)
         try await withThrowingDiscardingTaskGroup { group in
             group.addTask { try await client.run() }
             group.addTask { try await self.followBundle(client) }
-            group.addTask { try await self.renew(svid, client, credentials) }
+            group.addTask { try await self.renew(svid, client, attestation) }
         }
     }
 
     private func accept(_ bundle: TrustBundle) {
-        let isNewer = state.withLock { state in
-            if let present = state.bundle, present.sequence > bundle.sequence { return false }
-            state.bundle = bundle
-            return true
-        }
-        guard isNewer else {
-            return logger.warning(
-                "The authority sent an older trust bundle; the present one stays",
-                metadata: ["sequence": "\(bundle.sequence)"])
-        }
+        guard trust.accept(bundle) else { return }
         onBundle(bundle)
     }
 
@@ -83,23 +75,34 @@ final class AuthoritySession: SVIDIssuer {
             do {
                 try await client.followBundle {
                     BundleReport(
-                        sequence: self.state.withLock { $0.bundle?.sequence ?? 0 }, version: "0.1.0",
+                        sequence: self.trust.current.received?.sequence ?? 0, version: "0.1.0",
                         leaves: self.leaves.summary)
                 } onBundle: { bundle in
                     self.accept(bundle)
-                    client.replaceBundles(with: self.bundles)
+                    self.recogniseAuthority(client)
                     self.logger.info("Trust bundle received", metadata: ["sequence": "\(bundle.sequence)"])
                 }
                 retry = RetrySchedule()
             } catch {
                 logger.debug("Trust bundle not followed", metadata: ["error": "\(error)"])
+                if trust.readFileAgain() { recogniseAuthority(client) }
             }
             try await Task.sleep(for: retry.next(draw: .random(in: 0..<1)))
         }
     }
 
-    /// The node's own certificate, renewed in time; on failure the old one is used to its end.
-    private func renew(_ first: X509SVID, _ client: AuthorityClient, _ credentials: NodeCredentials) async throws {
+    /// By the newest that is known.
+    private func recogniseAuthority(_ client: AuthorityClient) {
+        do {
+            client.replaceBundles(with: TrustBundleSet([try trust.forAuthority]))
+        } catch {
+            logger.error("The authority is recognised as before", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// The node's own certificate, renewed in time; on failure the old one is used to its end, and then is still what the node asks with:
+    /// the authority renews it for some days after its end.
+    private func renew(_ first: X509SVID, _ client: AuthorityClient, _ attestation: NodeAttestation) async throws {
         var svid = first
         while true {
             let schedule = RenewalSchedule(notBefore: svid.notBefore, notAfter: svid.notAfter, draw: .random(in: 0..<1))
@@ -107,9 +110,13 @@ final class AuthoritySession: SVIDIssuer {
             var retry = RetrySchedule()
             while true {
                 do {
-                    svid = try await renewed(svid.id, client)
+                    let next = try await attestation.successor(of: svid) { [svid] in
+                        try await attestation.renewed(svid.id, client)
+                    }
+                    svid = next.svid
+                    if let bundle = next.bundle { accept(bundle) }
                     try client.replaceIdentity(with: svid)
-                    try credentials.save(svid)
+                    readiness.met(ProxyNode.Condition.authority)
                     logger.info("Node certificate renewed", metadata: ["until": "\(svid.notAfter.formatted(.iso8601))"])
                     break
                 } catch {
@@ -117,15 +124,15 @@ final class AuthoritySession: SVIDIssuer {
                     let pause = retry.next(draw: .random(in: 0..<1))
                     logger.warning(
                         "Node certificate not renewed", metadata: ["error": "\(error)", "retry": "\(pause)"])
+                    if svid.notAfter <= Date() {
+                        readiness.unmet(
+                            ProxyNode.Condition.authority,
+                            because: "the node's certificate has expired and was not renewed: \(error)")
+                    }
+                    if trust.readFileAgain() { recogniseAuthority(client) }
                     try await Task.sleep(for: pause)
                 }
             }
         }
-    }
-
-    private func renewed(_ id: SPIFFEID, _ client: AuthorityClient) async throws -> X509SVID {
-        let request = try IdentityRequest(uri: id.description)
-        let certificates = try await client.renewNode(csr: request.csr)
-        return try ReceivedSVID.check(certificates, key: request.key, identity: id, bundles: bundles, now: Date())
     }
 }

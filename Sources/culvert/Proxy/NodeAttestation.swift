@@ -6,31 +6,92 @@ import Observability
 import SPIFFE
 import WorkloadIdentity
 
-/// How a node gets a certificate of its own: the one on disk, or a join token shown to the authority, tried until it works.
+/// How a node gets a certificate of its own, tried until it works: the one on disk, that one renewed, which the authority does for some
+/// days after its end, or a join token shown to the authority.
 struct NodeAttestation: Sendable {
     let settings: ProxyNode.Settings
     let credentials: NodeCredentials
+    let trust: NodeTrustKeeper
     let readiness: Readiness
     let logger: Logger
 
+    /// A certificate of the node's, kept on disk; with a bundle where the authority sent one along.
+    typealias Outcome = (svid: X509SVID, bundle: TrustBundle?)
+
     /// Returns when the node has a certificate; throws only when the task is cancelled.
-    func identity() async throws -> (svid: X509SVID, bundle: TrustBundle) {
-        let saved = credentials.load(now: Date()) { logger.warning("\($0)") }
-        if let saved, saved.id == (try nodeID) { return (saved, settings.bundle) }
+    func identity() async throws -> Outcome {
+        var saved = credentials.load { logger.warning("\($0)") }
+        if let svid = saved, svid.id != (try nodeID) { saved = nil }
+        if let svid = saved, svid.notAfter > Date() { return (svid, nil) }
+        if let svid = saved {
+            logger.warning(
+                "The node's certificate has expired; the authority is asked to renew it",
+                metadata: ["expired": "\(svid.notAfter.formatted(.iso8601))"])
+        }
         var retry = RetrySchedule()
         while true {
             do {
-                let attested = try await attest()
-                try credentials.save(attested.svid)
-                logger.info("Node attested", metadata: ["identity": "\(attested.svid.id)"])
-                return attested
+                guard let saved else { return try await attest() }
+                return try await successor(of: saved) { try await renewedAlone(saved) }
             } catch {
                 try Task.checkCancellation()
                 let pause = retry.next(draw: .random(in: 0..<1))
                 readiness.unmet(ProxyNode.Condition.authority, because: "\(error)")
                 logger.warning("Node not attested yet", metadata: ["error": "\(error)", "retry": "\(pause)"])
+                _ = trust.readFileAgain()
                 try await Task.sleep(for: pause)
             }
+        }
+    }
+
+    /// By `renewal`; where that cannot help any more, by a join token, if the operator has put one there.
+    func successor(of svid: X509SVID, renewal: () async throws -> X509SVID) async throws -> Outcome {
+        do {
+            let renewed = try await renewal()
+            try credentials.save(renewed)
+            return (renewed, nil)
+        } catch {
+            try Task.checkCancellation()
+            guard let file = settings.joinTokenFile, TextFile.exists(file), isBeyondRenewal(svid, error) else {
+                throw error
+            }
+            do {
+                return try await attest()
+            } catch let second {
+                throw CommandFailure("\(error); nor does the join token help: \(second)")
+            }
+        }
+    }
+
+    private func isBeyondRenewal(_ svid: X509SVID, _ error: any Error) -> Bool {
+        if case .denied(let denial)? = error as? AuthorityCallError {
+            return denial.reason == .notAttested || denial.reason == .expired
+        }
+        // A handshake is refused without a reason.
+        return svid.notAfter <= Date()
+    }
+
+    func renewed(_ id: SPIFFEID, _ client: AuthorityClient) async throws -> X509SVID {
+        let request = try IdentityRequest(uri: id.description)
+        let certificates = try await client.renewNode(csr: request.csr)
+        return try ReceivedSVID.check(
+            certificates, key: request.key, identity: id, bundles: TrustBundleSet([try trust.forAuthority]), now: Date()
+        )
+    }
+
+    /// Over a connection for this alone, made with the expired certificate.
+    private func renewedAlone(_ svid: X509SVID) async throws -> X509SVID {
+        let client = try AuthorityClient(
+            address: settings.authority, trustDomain: settings.trustDomain, svid: svid,
+            bundles: TrustBundleSet([try trust.forAuthority]))
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await client.run() }
+            defer { group.cancelAll() }
+            let renewed = try await renewed(svid.id, client)
+            logger.info(
+                "Node certificate renewed after its end", metadata: ["until": "\(renewed.notAfter.formatted(.iso8601))"]
+            )
+            return renewed
         }
     }
 
@@ -38,7 +99,7 @@ struct NodeAttestation: Sendable {
         get throws { try SPIFFEID(trustDomain: settings.trustDomain, path: "/culvert/node/\(settings.node)") }
     }
 
-    private func attest() async throws -> (svid: X509SVID, bundle: TrustBundle) {
+    private func attest() async throws -> Outcome {
         // Read at each attempt: the operator may put a fresh token where a used one was.
         guard let file = settings.joinTokenFile else {
             throw CommandFailure("this node has no certificate yet, and --join-token-file was not given")
@@ -46,11 +107,13 @@ struct NodeAttestation: Sendable {
         let token = String(try TextFile.read(file).prefix { !$0.isWhitespace })
         let id = try nodeID
         let request = try IdentityRequest(uri: id.description)
-        let attestor = NodeAttestor(address: settings.attestation, bundle: settings.bundle)
+        let attestor = NodeAttestor(address: settings.attestation, bundle: try trust.forAuthority)
         let attestation = try await attestor.attest(joinToken: token, csr: request.csr)
         let svid = try ReceivedSVID.check(
             attestation.certificates, key: request.key, identity: id, bundles: TrustBundleSet([attestation.bundle]),
             now: Date())
+        try credentials.save(svid)
+        logger.info("Node attested", metadata: ["identity": "\(svid.id)"])
         return (svid, attestation.bundle)
     }
 }

@@ -26,6 +26,8 @@ struct ProxyNode: ServiceLifecycle.Service {
         let authority: SocketAddress
         let attestation: SocketAddress
         let bundle: TrustBundle
+        /// Where that was read, and is read again when the authority is not recognised.
+        let bundleFile: String
         let joinTokenFile: String?
         let stateDirectory: String
         let adminHost: String

@@ -82,6 +82,12 @@ struct CAServe: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How long a root lives that is made at the first start.", valueName: "duration"))
     var rootTTL = ArgumentDuration(.seconds(365 * 86400))
 
+    @Option(
+        help: ArgumentHelp(
+            "How long after its end a node's SVID is renewed, so that nodes come back by themselves after an outage; or off.",
+            valueName: "duration|off"))
+    var nodeGrace = NodeGrace(.seconds(7 * 86400))
+
     @OptionGroup var logging: LoggingOptions
 
     func run() async throws {
@@ -133,7 +139,9 @@ struct CAServe: AsyncParsableCommand {
             let lifetimes = AuthorityLifetimes(
                 root: rootTTL.value, intermediate: intermediateTTL.value, leaf: leafTTL.value)
             return try await CertificateAuthority.open(
-                .init(trustDomain: domain, lifetimes: lifetimes), store: home.store, seal: home.seal, pods: pods,
+
+                .init(trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value), store: home.store,
+                seal: home.seal, pods: pods,
                 audit: { audit.record($0) })
         } catch let error as SealingKeyFileError {
             throw CommandFailure("\(error)", hint: error.hint)
@@ -192,4 +200,23 @@ struct CAServe: AsyncParsableCommand {
         guard mkdir(path, 0o700) != 0, errno != EEXIST else { return }
         throw CommandFailure("cannot make the directory \(path): \(String(cString: strerror(errno)))")
     }
+}
+
+/// `7d`, or `off`.
+struct NodeGrace: ExpressibleByArgument, Sendable, Equatable {
+    let value: Duration
+
+    init(_ value: Duration) { self.value = value }
+
+    init?(argument: String) {
+        if argument == "off" {
+            value = .zero
+        } else if let duration = ArgumentDuration(argument: argument) {
+            value = duration.value
+        } else {
+            return nil
+        }
+    }
+
+    var defaultValueDescription: String { value.inWords }
 }

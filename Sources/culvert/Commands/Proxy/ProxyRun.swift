@@ -123,7 +123,8 @@ struct ProxyRun: AsyncParsableCommand {
             ?? SocketAddress(authority.ip, port: AuthorityPort.attestation)
         return ProxyNode.Settings(
             node: node, trustDomain: domain, runDirectory: runDir, authority: authority, attestation: attestation,
-            bundle: try bundle(of: domain), joinTokenFile: joinTokenFile, stateDirectory: stateDir,
+            bundle: try bundle(of: domain), bundleFile: caBundle, joinTokenFile: joinTokenFile,
+            stateDirectory: stateDir,
             adminHost: adminListen,
             workers: workers ?? min(SystemThread.usableCores, 4), drainTimeout: drainTimeout.value,
             tlsRecords: tlsRecords.records, logging: logging)

@@ -1,0 +1,202 @@
+import ArgumentParser
+import Authority
+import FoundationEssentials
+import Glibc
+import HBONE
+import IPAddressing
+import Logging
+import MeshAPI
+import Observability
+import SPIFFE
+import SwiftASN1
+import Testing
+import WorkloadIdentity
+import X509
+
+@testable import culvert
+
+/// Nodes that come back after a long outage, over real connections. Nothing here waits for a certificate to expire: it was made in the past.
+@Suite("A node comes back after an outage that outlived its certificate", .timeLimit(.minutes(2)))
+struct NodeReturnTests {
+    /// An authority that gave node-a an SVID two hours ago, which ended an hour ago; and the SVID.
+    private func afterOutage() async throws -> (ServingAuthority, X509SVID) {
+        let serving = try await ServingAuthority(offset: -7200)
+        let svid = try await attested(serving)
+        serving.clock.set(0)
+        return (serving, svid)
+    }
+
+    private func attested(_ serving: ServingAuthority) async throws -> X509SVID {
+        let asked = try IdentityRequest(uri: "spiffe://td.test/culvert/node/node-a")
+        let token = try await serving.authority.createJoinToken(node: NodeName("node-a")).token
+        let issued = try await serving.authority.attestNode(
+            joinToken: token.text, csr: asked.csr.der(), source: "test")
+        return try X509SVID(certificates: issued.certificates, privateKey: asked.key)
+    }
+
+    private func client(_ address: SocketAddress, _ svid: X509SVID, _ bundle: TrustBundle) throws -> AuthorityClient {
+        try AuthorityClient(
+            address: address, trustDomain: ServingAuthority.domain, svid: svid, bundles: TrustBundleSet([bundle]))
+    }
+
+    private func running(_ client: AuthorityClient, _ body: () async throws -> Void) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await client.run() }
+            defer { group.cancelAll() }
+            try await body()
+        }
+    }
+
+    @Test("the expired SVID renews itself and does nothing else; the new one works at once")
+    func renewal() async throws {
+        let (serving, expired) = try await afterOutage()
+        defer { serving.remove() }
+        let web = try SPIFFEID("spiffe://td.test/ns/shop/sa/web")
+        let bundle = serving.authority.bundle.current
+        try await serving.serving { addresses in
+            let client = try client(addresses.nodes, expired, bundle)
+            try await running(client) {
+                let pod = try IdentityRequest(uri: web.description)
+                await #expect(throws: IssuanceError.self) {
+                    try await client.issue(podUID: "web-uid", identity: web, csr: pod.csr)
+                }
+                await #expect(throws: AuthorityCallError.self) {
+                    try await client.followBundle {
+                        BundleReport(sequence: 1, version: "", leaves: [])
+                    } onBundle: { _ in
+                        Issue.record("the bundle came to a node whose SVID has expired")
+                    }
+                }
+                let asked = try IdentityRequest(uri: expired.id.description)
+                let renewed = try X509SVID(
+                    certificates: try await client.renewNode(csr: asked.csr), privateKey: asked.key)
+                #expect(renewed.notAfter > Date())
+                // The authority goes by the connection's SVID: what follows is over another one.
+                try client.replaceIdentity(with: renewed)
+                let leaf = try await client.issue(podUID: "web-uid", identity: web, csr: pod.csr)
+                #expect(try leaf[0].spiffeID() == web)
+            }
+        }
+        let returns = serving.audit.all.filter {
+            if case .nodeRenewedAfterExpiry = $0 { true } else { false }
+        }
+        #expect(returns.count == 1)
+    }
+
+    @Test("beyond the grace it does not get past the handshake")
+    func beyondGrace() async throws {
+        let serving = try await ServingAuthority(offset: -8 * 86400)
+        defer { serving.remove() }
+        let svid = try await attested(serving)
+        serving.clock.set(0)
+        try await serving.authority.maintain()
+        try await serving.serving { addresses in
+            let client = try client(addresses.nodes, svid, serving.authority.bundle.current)
+            try await running(client) {
+                let asked = try IdentityRequest(uri: svid.id.description)
+                await #expect(throws: AuthorityCallError.self) { try await client.renewNode(csr: asked.csr) }
+            }
+        }
+    }
+
+    /// A proxy's dealings with the authority, in a directory of its own.
+    private struct Node {
+        let directory: String
+        let readiness = Readiness(conditions: [ProxyNode.Condition.authority])
+
+        init() {
+            directory = "/tmp/cvt-node-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+            mkdir(directory, 0o700)
+        }
+
+        func session(
+            _ addresses: ServingAuthority.Addresses, bundleFile: String, token: String? = nil,
+            onBundle: @escaping @Sendable (TrustBundle) -> Void = { _ in }
+        ) throws -> AuthoritySession {
+            let bundle = try TrustBundle(trustDomain: ServingAuthority.domain, pem: try TextFile.read(bundleFile))
+            let settings = ProxyNode.Settings(
+                node: "node-a", trustDomain: ServingAuthority.domain, runDirectory: directory,
+                authority: addresses.nodes, attestation: addresses.attestation, bundle: bundle,
+                bundleFile: bundleFile, joinTokenFile: token, stateDirectory: directory, adminHost: "127.0.0.1",
+                workers: 1, drainTimeout: .seconds(1), tlsRecords: .libssl,
+                logging: try LoggingOptions.parse([]))
+            return AuthoritySession(
+                settings: settings, leaves: LeafRegister(), readiness: readiness, logger: ServingAuthority.quiet,
+                onBundle: onBundle)
+        }
+
+        /// While the session runs, until the node has an SVID that works.
+        func returns(_ session: AuthoritySession, meanwhile: () async throws -> Void = {}) async throws {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await session.run() }
+                defer { group.cancelAll() }
+                try await meanwhile()
+                while readiness.notReadyBecause != nil { try await Task.sleep(for: .milliseconds(10)) }
+            }
+        }
+
+        func remove() {
+            for name in (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? [] {
+                unlink("\(directory)/\(name)")
+            }
+            rmdir(directory)
+        }
+    }
+
+    @Test("a proxy that starts with an expired certificate renews it, without a token")
+    func restarted() async throws {
+        let (serving, expired) = try await afterOutage()
+        let node = Node()
+        defer {
+            serving.remove()
+            node.remove()
+        }
+        try NodeCredentials(directory: node.directory).save(expired)
+        try PublishedFile.write(serving.authority.bundle.current.pem(), to: "\(node.directory)/ca.pem", mode: 0o600)
+        try await serving.serving { addresses in
+            try await node.returns(node.session(addresses, bundleFile: "\(node.directory)/ca.pem"))
+        }
+        let kept = try #require(NodeCredentials(directory: node.directory).load { Issue.record("\($0)") })
+        #expect(kept.notAfter > Date())
+    }
+
+    @Test(
+        "a proxy whose bundle is stale does not talk to the authority until the operator's file vouches for it, and then by itself"
+    )
+    func staleBundle() async throws {
+        let stranger = try await ServingAuthority()
+        let serving = try await ServingAuthority()
+        let node = Node()
+        defer {
+            stranger.remove()
+            serving.remove()
+            node.remove()
+        }
+        let file = "\(node.directory)/ca.pem"
+        try PublishedFile.write(stranger.authority.bundle.current.pem(), to: file, mode: 0o600)
+        let token = try await serving.authority.createJoinToken(node: NodeName("node-a")).token
+        try PublishedFile.write(token.text + "\n", to: "\(node.directory)/token", mode: 0o600)
+        try await serving.serving { addresses in
+            let session = try node.session(addresses, bundleFile: file, token: "\(node.directory)/token")
+            try await node.returns(session) {
+                while node.readiness.notReadyBecause?.contains("unreachable") != true {
+                    try await Task.sleep(for: .milliseconds(10))
+                }
+                #expect(!serving.audit.all.contains { if case .nodeAttested = $0 { true } else { false } })
+                try PublishedFile.write(serving.authority.bundle.current.pem(), to: file, mode: 0o600)
+            }
+        }
+        #expect(serving.audit.all.contains { if case .nodeAttested = $0 { true } else { false } })
+        let kept = try TrustBundle(
+            trustDomain: ServingAuthority.domain, jwks: try TextFile.read("\(node.directory)/bundle.json").utf8)
+        #expect(kept == serving.authority.bundle.current)
+    }
+}
+
+extension CertificateSigningRequest {
+    fileprivate func der() throws -> [UInt8] {
+        var serializer = DER.Serializer()
+        try serializer.serialize(self)
+        return serializer.serializedBytes
+    }
+}
