@@ -26,6 +26,7 @@ func product(_ name: String, _ package: String) -> Target.Dependency {
 let x509 = product("X509", "swift-certificates")
 let asn1 = product("SwiftASN1", "swift-asn1")
 let crypto = product("Crypto", "swift-crypto")
+let moreCrypto = product("_CryptoExtras", "swift-crypto")
 let logging = product("Logging", "swift-log")
 let lifecycle = product("ServiceLifecycle", "swift-service-lifecycle")
 let signals = product("UnixSignals", "swift-service-lifecycle")
@@ -89,7 +90,7 @@ let package = Package(
         ],
         // Vocabulary.
         module("IPAddressing", []),
-        module("SPIFFE", [x509, asn1, crypto]),
+        module("SPIFFE", [x509, asn1, crypto], tests: ["RevocationFixtures"]),
         module(
             "MeshState", ["SPIFFE", "IPAddressing", product("HashTreeCollections", "swift-collections")]
         ),
@@ -99,8 +100,9 @@ let package = Package(
         module("Redirection", ["LinuxNetworking", "IPAddressing"], tests: ["NamespaceKit"]),
         module("PostgreSQL", ["CPostgreSQL"], tests: ["DatabaseKit"]),
         module(
-            "Authority", ["SPIFFE", "PostgreSQL", x509, asn1, crypto, product("GRDB", "GRDB.swift")],
-            tests: ["DatabaseKit"], settings: settingsNearFoundation
+            "Authority",
+            ["SPIFFE", "PostgreSQL", x509, asn1, crypto, moreCrypto, product("GRDB", "GRDB.swift")],
+            tests: ["DatabaseKit", "RevocationFixtures"], settings: settingsNearFoundation
         ),
         module("WorkloadIdentity", ["SPIFFE", x509, asn1, crypto, logging]),
         module("MeshFile", ["SPIFFE", "IPAddressing", product("Yams", "Yams")], settings: settingsNearFoundation),
@@ -117,7 +119,9 @@ let package = Package(
         ),
         module(
             "Dataplane", ["SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "IPAddressing"],
-            tests: ["NamespaceKit", "Redirection", "HTTP2Frames", "COpenSSL", x509, asn1, crypto],
+            tests: [
+                "NamespaceKit", "Redirection", "HTTP2Frames", "RevocationFixtures", "COpenSSL", x509, asn1, crypto,
+            ],
             settings: hotSettings
         ),
         module(
@@ -143,8 +147,13 @@ let package = Package(
                 ] + grpc,
                 swiftSettings: settingsNearFoundation
             ),
-            // What tests share: hosts of network namespaces, HTTP/2 by hand, chance that can be repeated, and a database.
+            // What tests share: hosts of network namespaces, HTTP/2 by hand, revocation lists, chance that can be repeated, and a
+            // database.
             .target(name: "HTTP2Frames", path: "Tests/HTTP2Frames", swiftSettings: settings),
+            .target(
+                name: "RevocationFixtures", dependencies: [x509, asn1, crypto], path: "Tests/RevocationFixtures",
+                swiftSettings: settings
+            ),
             .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: settings),
             .target(
                 name: "DatabaseKit", dependencies: ["PostgreSQL"], path: "Tests/DatabaseKit", swiftSettings: settings),

@@ -54,6 +54,8 @@ public struct ConnectionFailure: Error, Hashable, Sendable, CustomStringConverti
         case tls = "TLS_FAILURE"
         case http2 = "H2_HANDSHAKE_FAILURE"
         case identity = "IDENTITY_ERROR"
+        /// The peer was trusted when the connection was made.
+        case revoked = "CERT_REVOKED"
         case timeout = "TIMEOUT"
         case drained = "DRAIN"
         case reset = "RESET"

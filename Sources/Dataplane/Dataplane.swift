@@ -17,6 +17,7 @@ public final class Dataplane: Sendable {
     private struct State {
         var svids: [SPIFFEID: X509SVID] = [:]
         var bundles = TrustBundleSet()
+        var trust = PeerTrust(TrustBundleSet())
         /// The loops are told to stop: nobody would answer a call any more.
         var hasStopped = false
     }
@@ -53,16 +54,21 @@ public final class Dataplane: Sendable {
     public func publish(_ svid: X509SVID) throws {
         try state.withLock { state in
             state.svids[svid.id] = svid
-            try distribute(svid, state.bundles)
+            try distribute(svid, state.trust)
         }
     }
 
-    /// The trust anchors by which peers are verified from now on. Live connections are not verified again.
+    /// The trust anchors by which peers are verified from now on, and what they have revoked. Where that withdraws trust, live tunnels
+    /// are verified again: one that would be refused now takes no new streams, and is cut after `distrustGrace`.
     public func publish(_ bundles: TrustBundleSet) throws {
         try state.withLock { state in
             guard bundles != state.bundles else { return }
+            let withdraws = bundles.withdraws(from: state.bundles)
+            let trust = PeerTrust(bundles)
             state.bundles = bundles
-            for svid in state.svids.values { try distribute(svid, bundles) }
+            state.trust = trust
+            for svid in state.svids.values { try distribute(svid, trust) }
+            onEveryWorker { $0.publish(trust, withdraws: withdraws) }
         }
     }
 
@@ -74,8 +80,8 @@ public final class Dataplane: Sendable {
         }
     }
 
-    private func distribute(_ svid: X509SVID, _ bundles: TrustBundleSet) throws {
-        let contexts = try IdentityContexts(svid: svid, bundles: bundles, records: records)
+    private func distribute(_ svid: X509SVID, _ trust: PeerTrust) throws {
+        let contexts = try IdentityContexts(svid: svid, trust: trust, records: records)
         onEveryWorker { $0.publish(contexts, for: svid.id) }
     }
 

@@ -33,6 +33,8 @@ public struct DataplaneConfiguration: Sendable {
     public var pingTimeout: Duration = .seconds(20)
     /// A connection on which no byte moved for so long, either way, is reset. TCP knows no such limit: off unless set.
     public var streamIdleTimeout: Duration?
+    /// What connections of a peer that is trusted no longer are given to end by themselves.
+    public var distrustGrace: Duration = .seconds(5)
     /// What each event loop may hold for others.
     public var limits = DataplaneLimits()
 

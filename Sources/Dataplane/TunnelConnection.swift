@@ -1,6 +1,7 @@
 import Glibc
 import HBONE
 import LinuxNetworking
+import SPIFFE
 
 /// An HBONE connection on its TCP socket: reads feed the protocol, the protocol's output is written once a turn.
 ///
@@ -31,6 +32,12 @@ class TunnelConnection: HBONEConnection, PodConnection {
     /// Memory of what the socket did not take, in bytes.
     private(set) var heldBytes = 0
     private(set) var isDraining = false
+    /// By what the peer proved who it is; `nil` until it did.
+    private(set) var proof: PeerProof?
+    /// Why the peer is trusted no longer.
+    private(set) var distrustReason: ConnectionFailure?
+    private var distrustTimer: TimerToken?
+    private let trustAtStart: ObjectIdentifier?
     /// Reads of one event; a tunnel with more to say gets another turn.
     private static let readsMax = 16
 
@@ -40,6 +47,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
         self.pod = pod
         worker = pod.worker
         pings = Allowance(at: pod.worker.loop.now)
+        trustAtStart = pod.worker.trustGeneration
         socket = TunnelSocket(descriptor: descriptor.release())
         super.init(role: role, context: context, limits: limits)
         socket.tunnel = self
@@ -234,6 +242,8 @@ class TunnelConnection: HBONEConnection, PodConnection {
     // MARK: Life
 
     override func established(_ peer: HBONEPeer) {
+        proof = PeerProof(peer)
+        if worker.trustGeneration != trustAtStart { worker.verifyAgain(self) }
         idleIfUnused()
         listenForPeer()
     }
@@ -340,12 +350,32 @@ class TunnelConnection: HBONEConnection, PodConnection {
 
     final func abort(_ failure: ConnectionFailure) { fail(failure) }
 
+    /// Takes no new streams from or for the peer; what it carries has a grace to end, and then is cut.
+    final func distrust(_ refusal: PeerRefusal) {
+        guard !isClosed, end == nil, distrustReason == nil else { return }
+        let failure = ConnectionFailure(.revoked, "the peer is trusted no longer: \(refusal)")
+        distrustReason = failure
+        var record = tunnelRecord()
+        record.failure = failure
+        worker.record(record)
+        distrustTimer = worker.loop.schedule(after: worker.configuration.distrustGrace) { [weak self] in
+            self?.fail(failure)
+        }
+        drain()
+    }
+
+    /// A record of the tunnel itself.
+    func tunnelRecord() -> ConnectionRecord {
+        pod.newRecord(role == .server ? .inbound : .outbound, .mutualTLS, source: nil)
+    }
+
     private func dispose() {
         guard !isClosed else { return }
         isClosed = true
         cancelHandshakeTimer()
         stopIdling()
         if let headerTimer { worker.loop.cancel(headerTimer) }
+        if let distrustTimer { worker.loop.cancel(distrustTimer) }
         holds(0)
         if let pingTimer { worker.loop.cancel(pingTimer) }
         worker.loop.deregister(socket)

@@ -9,7 +9,7 @@ import Synchronization
 /// new one. That the peer holds the key is proved by each handshake.
 final class VerifiedPeers: Sendable {
     /// Of a few kilobytes each; only who has a valid certificate adds one. At the bound all are forgotten.
-    static let countMax = 512
+    static let countMax = 2048
 
     private let verify: @Sendable (_ chainDER: [[UInt8]], _ now: Date) -> PeerVerdict
     private let known = Mutex<[[[UInt8]]: Known]>([:])

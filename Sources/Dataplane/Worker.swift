@@ -18,6 +18,8 @@ final class Worker: @unchecked Sendable {
     private var ownNamespace: NetworkNamespace?
 
     private(set) var mesh = MeshSnapshot()
+    /// nil until bundles were published.
+    private var trust: PeerTrust?
     private var identities: [SPIFFEID: IdentityContexts] = [:]
     private var pods: [String: PodProxy] = [:]
     /// Removed, but with connections that have until their deadline.
@@ -57,6 +59,31 @@ final class Worker: @unchecked Sendable {
         for pod in pods.values where pod.pod.identity == identity { pod.identityRenewed() }
         resumeHeld()
     }
+
+    func publish(_ trust: PeerTrust, withdraws: Bool) {
+        self.trust = trust
+        if withdraws { verifyAgain(parts.compactMap { $0 as? TunnelConnection }[...]) }
+    }
+
+    /// Some at a time: a verification costs as much as the rest of a handshake, and everybody else waits for it.
+    private func verifyAgain(_ tunnels: ArraySlice<TunnelConnection>) {
+        for tunnel in tunnels.prefix(Self.verificationsPerTurn) { verifyAgain(tunnel) }
+        let rest = tunnels.dropFirst(Self.verificationsPerTurn)
+        guard !rest.isEmpty else { return }
+        _ = loop.schedule(after: .zero) { [weak self] in self?.verifyAgain(rest) }
+    }
+
+    private static let verificationsPerTurn = 16
+
+    /// Also when a handshake is over that began before the trust that holds now.
+    func verifyAgain(_ tunnel: TunnelConnection) {
+        guard let trust, let proof = tunnel.proof, let objection = trust.objection(to: proof, role: tunnel.role) else {
+            return
+        }
+        tunnel.distrust(objection)
+    }
+
+    var trustGeneration: ObjectIdentifier? { trust.map(ObjectIdentifier.init) }
 
     func forget(_ identity: SPIFFEID) {
         identities[identity] = nil

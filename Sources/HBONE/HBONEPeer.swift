@@ -4,6 +4,8 @@ public import SPIFFE
 public struct HBONEPeer: Sendable, Equatable {
     /// As the context's `verify` answered.
     public let id: SPIFFEID
+    /// What `verify` was asked about: leaf first, DER, as the peer sent it.
+    public let certificateChainDER: [[UInt8]]
     /// "TLSv1.3"
     public let tlsVersion: String
     /// As IANA names it: "TLS_AES_128_GCM_SHA256".

@@ -12,9 +12,19 @@ extension TLSEngine {
     static func verifyPeer(_ store: OpaquePointer?) -> Int32 {
         guard let engine = of(culvert_X509_STORE_CTX_ssl(store)) else { return 0 }
         return engine._withUnsafeGuaranteedRef { engine in
-            switch engine.verdict(on: store) {
+            let chain: [[UInt8]]
+            let verdict: TLSPeerVerdict
+            switch engine.peerChain(in: store) {
+            case .success(let certificates):
+                chain = certificates
+                verdict = engine.context.verify(certificates)
+            case .failure(let unreadable):
+                chain = []
+                verdict = .refuse(unreadable.reason)
+            }
+            switch verdict {
             case .accept(let id):
-                engine.verified = id
+                engine.verified = (id, chain)
                 X509_STORE_CTX_set_error(store, X509_V_OK)
                 return 1
             case .refuse(let reason):
@@ -25,24 +35,31 @@ extension TLSEngine {
         }
     }
 
-    private func verdict(on store: OpaquePointer?) -> TLSPeerVerdict {
+    private struct UnreadableChain: Error {
+        let reason: String
+    }
+
+    private func peerChain(in store: OpaquePointer?) -> Result<[[UInt8]], UnreadableChain> {
         let count = Int(culvert_chain_count(store))
         guard 1...TLSContext.peerCertificatesMax ~= count else {
-            return .refuse("\(count) certificates, at most \(TLSContext.peerCertificatesMax) are read")
+            let reason = "\(count) certificates, at most \(TLSContext.peerCertificatesMax) are read"
+            return .failure(UnreadableChain(reason: reason))
         }
         var chain: [[UInt8]] = []
         chain.reserveCapacity(count)
         for index in 0..<count {
             let certificate = culvert_chain_at(store, Int32(index))
             let length = Int(i2d_X509(certificate, nil))
-            guard length > 0, length <= TLSContext.peerChainBytesMax else { return .refuse("unreadable certificate") }
+            guard length > 0, length <= TLSContext.peerChainBytesMax else {
+                return .failure(UnreadableChain(reason: "unreadable certificate"))
+            }
             chain.append(
                 [UInt8](unsafeUninitializedCapacity: length) { buffer, written in
                     var next = buffer.baseAddress
                     written = Int(i2d_X509(certificate, &next))
                 })
         }
-        return context.verify(chain)
+        return .success(chain)
     }
 
     /// Without the extension libssl would not ask `selectProtocol` at all. A client of an older TLS is left to libssl,

@@ -33,7 +33,7 @@ final class TLSEngine {
     private var ssl: OpaquePointer?
     private var input = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     private var opening = TLSOpening()
-    var verified: SPIFFEID?
+    var verified: (id: SPIFFEID, chainDER: [[UInt8]])?
     var flaw: Flaw?
     private(set) var isEstablished = false
     /// After a failure, or close_notify: nothing is sent or received any more.
@@ -99,7 +99,8 @@ final class TLSEngine {
             return .failed(.tls("the peer was not verified"))
         }
         let peer = HBONEPeer(
-            id: verified, tlsVersion: String(cString: SSL_get_version(ssl)),
+            id: verified.id, certificateChainDER: verified.chainDER,
+            tlsVersion: String(cString: SSL_get_version(ssl)),
             cipher: String(cString: SSL_CIPHER_get_name(SSL_get_current_cipher(ssl))), group: group(ssl))
         if case .own(let vectorAES) = context.records {
             guard takeOver(ssl, vectorAES: vectorAES) else {

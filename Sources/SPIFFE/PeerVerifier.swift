@@ -24,10 +24,12 @@ public struct PeerVerifier: Sendable {
 
     public let limits: Limits
     private let authorities: [TrustDomain: [DistinguishedName: [Certificate]]]
+    private let revocations: [TrustDomain: [DistinguishedName: [RevocationList]]]
 
     public init(bundles: TrustBundleSet, limits: Limits = Limits()) {
         self.limits = limits
         authorities = bundles.bundles.mapValues { Dictionary(grouping: $0.authorities, by: \.subject) }
+        revocations = bundles.bundles.mapValues { Dictionary(grouping: $0.revocations, by: \.issuer) }
     }
 
     /// The chain as the peer sent it: leaf first, then intermediates in any order, root not needed.
@@ -48,7 +50,8 @@ public struct PeerVerifier: Sendable {
         guard now >= leaf.notValidBefore else { throw .notYetValid(id, from: leaf.notValidBefore, now: now) }
         guard now <= leaf.notValidAfter else { throw .expired(id, at: leaf.notValidAfter, now: now) }
         let search = AuthoritySearch(roots, steps: limits.searchSteps)
-        let policy = SVIDChainPolicy(purpose: role.purpose, now: now)
+        let policy = SVIDChainPolicy(
+            purpose: role.purpose, now: now, revocations: revocations[id.trustDomain] ?? [:])
         switch InlineTaskExecutor.run({ await Self.chain(certificates, search, policy) }) {
         case nil: throw .unfinished
         case .failure(let reason): throw .chain(id.trustDomain, reason.text)

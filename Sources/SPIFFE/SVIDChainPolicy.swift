@@ -10,6 +10,8 @@ import X509
 struct SVIDChainPolicy: VerifierPolicy {
     let purpose: ExtendedKeyUsage.Usage
     let now: Date
+    /// By the name of their signer.
+    let revocations: [DistinguishedName: [RevocationList]]
 
     let verifyingCriticalExtensions: [ASN1ObjectIdentifier] = [
         .X509ExtensionID.subjectAlternativeName, .X509ExtensionID.extendedKeyUsage,
@@ -34,6 +36,7 @@ struct SVIDChainPolicy: VerifierPolicy {
                 ?? (index > 0 ? issuerProblem(certificate, authoritiesBelow: index - 1, isAnchor: isAnchor) : nil)
                 // An anchor is trusted by itself: its own signature is not looked at.
                 ?? (isAnchor ? nil : signatureProblem(certificate))
+                ?? (isAnchor ? nil : revocationProblem(certificate, issuer: chain[index + 1]))
             if let problem {
                 let name = isAnchor ? "the authority" : "certificate \(index + 1)"
                 return .failsToMeetPolicy(reason: "\(name) \(problem)")
@@ -65,6 +68,15 @@ struct SVIDChainPolicy: VerifierPolicy {
         guard let purposes = try? certificate.extensions.extendedKeyUsage,
             purposes.contains(purpose) || purposes.contains(.any)
         else { return "is a CA whose extended key usage excludes \(purpose)" }
+        return nil
+    }
+
+    /// RFC 5280 section 6.3.3, without fetching anything: a CA of which there is no list has revoked nothing. The list's signature is
+    /// looked at only when it speaks against the certificate, so that lists cost the others nothing.
+    private func revocationProblem(_ certificate: Certificate, issuer: Certificate) -> String? {
+        for list in revocations[issuer.subject] ?? [] {
+            if let entry = list.entry(for: certificate), list.isSigned(by: issuer) { return "was \(entry)" }
+        }
         return nil
     }
 

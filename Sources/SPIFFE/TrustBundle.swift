@@ -10,6 +10,8 @@ public struct TrustBundle: Sendable, Equatable {
     public let trustDomain: TrustDomain
     /// Without repetition, in the order given.
     public let authorities: [Certificate]
+    /// What the authorities, and the CAs under them, have taken back. A list counts for what its own signer issued, and for nothing else.
+    public let revocations: [RevocationList]
     /// Rises whenever the content changes.
     public let sequence: UInt64
     /// How often to look for a newer one, in seconds; `nil` means that the publisher does not say.
@@ -19,8 +21,13 @@ public struct TrustBundle: Sendable, Equatable {
     /// nobody,
     /// and is there by mistake.
     public init(
-        trustDomain: TrustDomain, authorities: [Certificate], sequence: UInt64 = 0, refreshHint: Int? = nil
+        trustDomain: TrustDomain, authorities: [Certificate], revocations: [RevocationList] = [], sequence: UInt64 = 0,
+        refreshHint: Int? = nil
     ) throws(TrustBundleError) {
+        let bytes = revocations.reduce(0) { $0 + $1.der.count }
+        guard revocations.count <= Self.maximumRevocationLists, bytes <= RevocationList.bytesMax else {
+            throw .tooManyRevocations(lists: revocations.count, bytes: bytes)
+        }
         var seen: Set<Certificate> = []
         let unique = authorities.filter { seen.insert($0).inserted }
         guard unique.count <= Self.maximumAuthorities else { throw .tooManyAuthorities(unique.count) }
@@ -29,12 +36,15 @@ public struct TrustBundle: Sendable, Equatable {
         }
         self.trustDomain = trustDomain
         self.authorities = unique
+        self.revocations = revocations
         self.sequence = sequence
         self.refreshHint = refreshHint
     }
 
     /// Every one of them may be tried against a peer's chain when they share a name.
     public static let maximumAuthorities = 256
+    /// Together of at most `RevocationList.bytesMax` bytes.
+    public static let maximumRevocationLists = 16
 }
 
 /// What a newly received bundle is to the one in use.
@@ -52,7 +62,8 @@ extension TrustBundle {
     public func succession(by next: TrustBundle) -> BundleSuccession {
         if next.sequence > sequence { return .newer }
         if next.sequence < sequence { return .older }
-        return Set(next.authorities) == Set(authorities) ? .unchanged : .conflicting
+        return Set(next.authorities) == Set(authorities) && Set(next.revocations) == Set(revocations)
+            ? .unchanged : .conflicting
     }
 }
 
@@ -65,6 +76,7 @@ public enum TrustBundleError: Error, Hashable, Sendable, CustomStringConvertible
     case malformedCertificate(position: Int)
     case notAnAuthority(position: Int)
     case tooManyAuthorities(Int)
+    case tooManyRevocations(lists: Int, bytes: Int)
     case json(String)
     case missingKeys
     case member(String, expected: String)
@@ -85,11 +97,26 @@ public enum TrustBundleError: Error, Hashable, Sendable, CustomStringConvertible
                 + "give the root, not a leaf"
         case .tooManyAuthorities(let count):
             "\(count) authorities in one bundle; at most \(TrustBundle.maximumAuthorities) are accepted"
+        case .tooManyRevocations(let lists, let bytes):
+            "\(lists) revocation lists of \(bytes) bytes in one bundle; at most \(TrustBundle.maximumRevocationLists) of "
+                + "\(RevocationList.bytesMax) bytes are accepted"
         case .json(let problem): "the bundle is not acceptable JSON: \(problem)"
         case .missingKeys: "the bundle has no \"keys\" array; a JWKS document is expected"
         case .member(let name, let expected): "\"\(name)\" is not \(expected)"
         case .entry(let position, let problem): "entry \(position) of \"keys\": \(problem)"
         case .trustDomain(let name, let error): "trust domain \"\(name)\": \(error)"
+        }
+    }
+}
+
+extension TrustBundleSet {
+    /// Whether somebody whom `earlier` had trusted may be trusted no longer: an authority is gone, or a revocation list is new.
+    /// More authorities, and lists that are gone, withdraw nothing.
+    public func withdraws(from earlier: TrustBundleSet) -> Bool {
+        earlier.bundles.contains { trustDomain, earlier in
+            guard let bundle = self[trustDomain] else { return true }
+            return !Set(bundle.authorities).isSuperset(of: earlier.authorities)
+                || !Set(earlier.revocations).isSuperset(of: bundle.revocations)
         }
     }
 }

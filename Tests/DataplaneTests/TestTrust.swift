@@ -1,5 +1,6 @@
 import Crypto
 import FoundationEssentials
+import RevocationFixtures
 import SPIFFE
 import SwiftASN1
 import X509
@@ -33,6 +34,19 @@ struct TestTrust {
 
     var bundles: TrustBundleSet {
         get throws { TrustBundleSet([try TrustBundle(trustDomain: trustDomain, authorities: [root])]) }
+    }
+
+    /// The same root, and these leaves revoked.
+    func bundles(revoking svids: X509SVID...) throws -> TrustBundleSet {
+        var plan = RevocationPlan()
+        plan.entries = svids.map { .init($0.leaf, reason: 1) }
+        let list = try RevocationList(derEncoded: plan.der(issuer: root.subject, key: key))
+        return TrustBundleSet([try TrustBundle(trustDomain: trustDomain, authorities: [root], revocations: [list])])
+    }
+
+    /// This root and another's.
+    func bundles(with other: TestTrust) throws -> TrustBundleSet {
+        TrustBundleSet([try TrustBundle(trustDomain: trustDomain, authorities: [root, other.root])])
     }
 
     func svid(namespace: String, serviceAccount: String) throws -> X509SVID {

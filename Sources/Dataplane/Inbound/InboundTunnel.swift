@@ -93,7 +93,7 @@ final class InboundTunnel: TunnelConnection {
     private func failed(_ failure: ConnectionFailure) {
         guard handshake != nil || failure.kind == .http2 || failure.kind == .timeout, !isRecorded else { return }
         isRecorded = true
-        var record = newRecord()
+        var record = tunnelRecord()
         record.failure = failure
         guard failure.kind != .overload else { return worker.bounds.refusals.note(record) }
         worker.record(record)
@@ -107,7 +107,7 @@ final class InboundTunnel: TunnelConnection {
         handshake = nil
     }
 
-    private func newRecord() -> ConnectionRecord {
+    override func tunnelRecord() -> ConnectionRecord {
         var record = pod.newRecord(.inbound, .mutualTLS, source: source)
         record.destination = local
         record.sourceIdentity = peer?.id
@@ -121,8 +121,14 @@ final class InboundTunnel: TunnelConnection {
     // MARK: Its streams
 
     override func requested(stream: Int32, _ request: ConnectRequest) {
-        var record = newRecord()
+        var record = tunnelRecord()
         record.authority = request.authority
+        if let distrustReason {
+            record.failure = distrustReason
+            worker.record(record)
+            refuse(stream: stream, status: 401, reason: distrustReason.description)
+            return markDirty()
+        }
         switch InboundDecision.decide(authority: request.authority, local: local.ip) {
         case .refuse(let status, let reason):
             record.failure = ConnectionFailure(.denied, reason)
@@ -172,7 +178,7 @@ final class InboundTunnel: TunnelConnection {
     }
 
     override func malformedRequest(stream: Int32, reason: String) {
-        var record = newRecord()
+        var record = tunnelRecord()
         record.failure = ConnectionFailure(.denied, reason)
         worker.record(record)
         noteDenial()

@@ -87,6 +87,7 @@ final class ClientTunnel: TunnelConnection {
 
     override func established(_ peer: HBONEPeer) {
         super.established(peer)
+        if let distrustReason { return fail(distrustReason) }
         guard key.expected.contains(peer.id) else {
             let expected = key.expected.map(\.description).joined(separator: ", ")
             let text =
@@ -114,6 +115,16 @@ final class ClientTunnel: TunnelConnection {
 
     override func goneAway(lastStream: Int32, code: UInt32) {
         retire()
+    }
+
+    override func tunnelRecord() -> ConnectionRecord {
+        var record = super.tunnelRecord()
+        record.destination = key.endpoint
+        record.sourceIdentity = pod.pod.identity
+        record.destinationIdentity = peer?.id
+        record.tlsVersion = peer?.tlsVersion
+        record.cipher = peer?.cipher
+        return record
     }
 
     // MARK: Ends

@@ -10,6 +10,7 @@ extension Culvert_Authority_V1_Bundle {
         sequence = bundle.sequence
         authorities = bundle.authorities.map { Data($0.der()) }
         refreshHintSeconds = bundle.refreshHint.flatMap { UInt32(exactly: $0) } ?? 0
+        revocationLists = bundle.revocations.map { Data($0.der) }
     }
 }
 
@@ -24,9 +25,21 @@ extension TrustBundle {
             throw .invalidAnswer("it holds a bundle of \(message.authorities.count) authorities")
         }
         let authorities = try [Certificate](authorityAnswer: message.authorities)
+        guard message.revocationLists.count <= TrustBundle.maximumRevocationLists else {
+            throw .invalidAnswer("it holds \(message.revocationLists.count) revocation lists")
+        }
+        var revocations: [RevocationList] = []
+        for (index, der) in message.revocationLists.enumerated() {
+            do {
+                revocations.append(try RevocationList(derEncoded: Array<UInt8>(der)))
+            } catch {
+                throw .invalidAnswer("revocation list \(index + 1) of it: \(error)")
+            }
+        }
         do {
             try self.init(
-                trustDomain: trustDomain, authorities: authorities, sequence: message.sequence,
+                trustDomain: trustDomain, authorities: authorities, revocations: revocations,
+                sequence: message.sequence,
                 refreshHint: message.refreshHintSeconds == 0 ? nil : Int(message.refreshHintSeconds))
         } catch {
             throw .invalidAnswer("\(error)")

@@ -223,6 +223,9 @@ public nonisolated struct Culvert_Authority_V1_Bundle: Sendable {
   /// How often a node that lost its stream should ask again; 0: no advice.
   public var refreshHintSeconds: UInt32 = 0
 
+  /// Certificate revocation lists of the authorities and of the CAs under them, DER (RFC 5280 section 5).
+  public var revocationLists: [Data] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -500,7 +503,7 @@ nonisolated extension Culvert_Authority_V1_IssueSVIDResponse: SwiftProtobuf.Mess
 
 nonisolated extension Culvert_Authority_V1_Bundle: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Bundle"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}sequence\0\u{1}authorities\0\u{3}refresh_hint_seconds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}sequence\0\u{1}authorities\0\u{3}refresh_hint_seconds\0\u{3}revocation_lists\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -512,6 +515,7 @@ nonisolated extension Culvert_Authority_V1_Bundle: SwiftProtobuf.Message, SwiftP
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
       case 3: try { try decoder.decodeRepeatedBytesField(value: &self.authorities) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.refreshHintSeconds) }()
+      case 5: try { try decoder.decodeRepeatedBytesField(value: &self.revocationLists) }()
       default: break
       }
     }
@@ -530,6 +534,9 @@ nonisolated extension Culvert_Authority_V1_Bundle: SwiftProtobuf.Message, SwiftP
     if self.refreshHintSeconds != 0 {
       try visitor.visitSingularUInt32Field(value: self.refreshHintSeconds, fieldNumber: 4)
     }
+    if !self.revocationLists.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.revocationLists, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -538,6 +545,7 @@ nonisolated extension Culvert_Authority_V1_Bundle: SwiftProtobuf.Message, SwiftP
     if lhs.sequence != rhs.sequence {return false}
     if lhs.authorities != rhs.authorities {return false}
     if lhs.refreshHintSeconds != rhs.refreshHintSeconds {return false}
+    if lhs.revocationLists != rhs.revocationLists {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
