@@ -2,7 +2,7 @@ import FoundationEssentials
 import Glibc
 import Testing
 
-/// `culvert cert inspect --connect` before servers of openssl, which hold a chain of `certs/generate.sh`.
+/// `culvert cert inspect --connect` before servers of openssl, which hold a chain of `certs/plugin-intermediate`.
 @Suite(
     "culvert cert inspect --connect",
     .enabled(if: Transcript.binary != nil, "no culvert beside the tests, nor in CULVERT_BINARY")
@@ -86,7 +86,8 @@ struct CertConnectTests {
     private static func asking(_ server: String, _ options: String) throws -> String {
         let script = """
             d=$(mktemp -d)
-            ../generate.sh --trust-domain td.test --out $d/ca >/dev/null
+            ../offline-root --trust-domain td.test --out $d/root >/dev/null
+            ../plugin-intermediate --root $d/root --out $d/ca >/dev/null
             printf '%s\\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature \\
                 extendedKeyUsage=serverAuth,clientAuth subjectAltName=critical,URI:spiffe://td.test/ns/shop/sa/web >$d/ext
             openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $d/key.pem -subj / -out $d/csr 2>/dev/null

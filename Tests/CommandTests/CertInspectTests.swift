@@ -26,11 +26,12 @@ struct CertInspectTests {
         #expect(output.hasSuffix("exit 0\n"))
     }
 
-    @Test("what certs/generate.sh makes satisfies the standard and verifies")
+    @Test("what certs/offline-root and certs/plugin-intermediate make satisfies the standard and verifies")
     func generated() throws {
         let script = """
-            d=$(mktemp -d); ../generate.sh --trust-domain td.test --out "$d/ca" >/dev/null \\
-                && ../generate.sh --trust-domain td.test --out "$d/next" --root "$d/ca/root" >/dev/null \\
+            d=$(mktemp -d); ../offline-root --trust-domain td.test --out "$d/root" >/dev/null \\
+                && ../plugin-intermediate --root "$d/root" --out "$d/ca" >/dev/null \\
+                && ../plugin-intermediate --root "$d/root" --out "$d/next" --key p384 >/dev/null \\
                 && culvert cert inspect --bundle --format json --roots "$d/ca/root-cert.pem" "$d/ca/cert-chain.pem" \\
                 | grep -cE '"severity" : "(warn|fail)"'
             culvert cert inspect --format short --roots "$d/ca/root-cert.pem" "$d/next/ca-cert.pem" >/dev/null && echo next
