@@ -102,7 +102,7 @@ extension CertificateAuthority {
         }
         return IssuedSVID(
             id: id,
-            certificates: [certificate, signer.certificate],
+            certificates: [certificate] + signer.presented,
             record: IssuanceRecord(
                 serial: hexadecimal(certificate.serialNumber.bytes),
                 id: id,

@@ -91,7 +91,7 @@ enum CertificateProfile {
             notValidAfter: validity.notAfter,
             issuer: issuer.certificate.subject,
             subject: DistinguishedName { OrganizationName("Culvert") },
-            signatureAlgorithm: .ecdsaWithSHA256,
+            signatureAlgorithm: issuer.signatureAlgorithm,
             extensions: Certificate.Extensions {
                 Critical(BasicConstraints.notCertificateAuthority)
                 Critical(KeyUsage(digitalSignature: true, keyEncipherment: isRSA))

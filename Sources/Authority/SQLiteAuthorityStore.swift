@@ -190,7 +190,7 @@ public final class SQLiteAuthorityStore: AuthorityStore {
         }
     }
 
-    private static func storeError(_ error: any Error, path: String) -> StoreError {
+    static func storeError(_ error: any Error, path: String) -> StoreError {
         if let error = error as? StoreError { return error }
         guard let error = error as? DatabaseError else { return .other(path: path, reason: "\(error)") }
         switch error.resultCode {

@@ -2,7 +2,9 @@ internal import Glibc
 
 /// The file with the key that seals the authorities' private keys: 32 random bytes, mode 0600.
 public enum SealingKeyFile {
-    public static func read(_ path: String) throws(SealingKeyFileError) -> KeySeal {
+    public static func read(_ path: String) throws(SealingKeyFileError) -> KeySeal { KeySeal(key: try bytes(path)) }
+
+    static func bytes(_ path: String) throws(SealingKeyFileError) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         guard descriptor >= 0 else {
             throw errno == ENOENT ? .missing(path) : .unreadable(path, String(cString: strerror(errno)))
@@ -18,7 +20,7 @@ public enum SealingKeyFile {
         var key = [UInt8](repeating: 0, count: KeySeal.keySize)
         let count = key.withUnsafeMutableBytes { readBytes(descriptor, $0.baseAddress, $0.count) }
         guard count == KeySeal.keySize else { throw .wrongLength(path, count) }
-        return KeySeal(key: key)
+        return key
     }
 
     /// Makes the file with a new key. Complete or absent after a crash, never in part; never overwrites.

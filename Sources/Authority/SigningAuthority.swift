@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import SPIFFE
 internal import SwiftASN1
 internal import X509
 
@@ -7,17 +8,34 @@ struct SigningAuthority: Sendable {
     let id: AuthorityID
     let certificate: Certificate
     let key: Certificate.PrivateKey
+    /// What goes along with a leaf: this authority's certificate and those above it, the root left out.
+    let presented: [Certificate]
+    /// Beyond it nothing that is signed here is valid: the earliest end from here to the root.
+    let notAfter: Date
+    let keyIdentifier: SubjectKeyIdentifier
+    let signatureAlgorithm: Certificate.SignatureAlgorithm
 
-    var keyIdentifier: SubjectKeyIdentifier { SubjectKeyIdentifier(hash: certificate.publicKey) }
-    var notAfter: Date { certificate.notValidAfter }
-
-    init(certificate: Certificate, key: Certificate.PrivateKey) throws(AuthorityError) {
+    init(
+        certificate: Certificate, key: Certificate.PrivateKey, presented: [Certificate]? = nil, notAfter: Date? = nil
+    ) throws(AuthorityError) {
         guard key.publicKey == certificate.publicKey else {
             throw .keyMismatch(AuthorityID(publicKey: certificate.publicKey))
         }
         id = AuthorityID(publicKey: certificate.publicKey)
         self.certificate = certificate
         self.key = key
+        self.presented = presented ?? [certificate]
+        self.notAfter = notAfter ?? certificate.notValidAfter
+        let stated = try? certificate.extensions.subjectKeyIdentifier
+        keyIdentifier = stated ?? SubjectKeyIdentifier(hash: certificate.publicKey)
+        signatureAlgorithm =
+            switch PublicKeyKind(certificate.publicKey) {
+            case .p384: .ecdsaWithSHA384
+            case .p521: .ecdsaWithSHA512
+            case .ed25519: .ed25519
+            case .rsa: .sha256WithRSAEncryption
+            case .p256, .unknown: .ecdsaWithSHA256
+            }
     }
 
     init(_ record: AuthorityRecord, seal: KeySeal) throws(AuthorityError) {

@@ -5,6 +5,8 @@ struct CA: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ca",
         abstract: "The authority: issues the identities that the mesh trusts.",
-        subcommands: [CAServe.self, CAToken.self, CAStatus.self, CABundle.self, CAMint.self]
+        subcommands: [
+            CAServe.self, CAToken.self, CAStatus.self, CABundle.self, CAMint.self, CAExport.self, CAImport.self,
+        ]
     )
 }
