@@ -19,6 +19,7 @@ public enum SealedBackup {
 
     private static let magic = Array("culvert backup\n\0".utf8)
     private static let version: UInt8 = 1
+    private static let rounds = 1 << 17
     private static let saltSize = 16
     private static let nonceSize = 12
     private static let tagSize = 16
@@ -27,6 +28,17 @@ public enum SealedBackup {
     public static func seal(
         _ content: [UInt8], passphrase: [UInt8], random: RandomBytes = systemRandomBytes
     ) throws(BackupError) -> [UInt8] {
+        try seal(content, passphrase: passphrase, random: random, rounds: rounds)
+    }
+
+    public static func open(_ file: [UInt8], passphrase: [UInt8]) throws(BackupError) -> [UInt8] {
+        try open(file, passphrase: passphrase, rounds: rounds)
+    }
+
+    /// `rounds`: for tests, which have many to open.
+    static func seal(
+        _ content: [UInt8], passphrase: [UInt8], random: RandomBytes = systemRandomBytes, rounds: Int
+    ) throws(BackupError) -> [UInt8] {
         guard passphrase.count >= passphraseBytesMin else { throw .shortPassphrase }
         guard content.count <= bytesMax else { throw .tooLarge(content.count) }
         let salt = random(saltSize)
@@ -34,14 +46,15 @@ public enum SealedBackup {
         let header = magic + [version] + salt + nonce
         do {
             let box = try AES.GCM.seal(
-                content, using: key(passphrase, salt: salt), nonce: AES.GCM.Nonce(data: nonce), authenticating: header)
+                content, using: key(passphrase, salt: salt, rounds), nonce: AES.GCM.Nonce(data: nonce),
+                authenticating: header)
             return header + box.ciphertext + box.tag
         } catch {
             throw .sealing
         }
     }
 
-    public static func open(_ file: [UInt8], passphrase: [UInt8]) throws(BackupError) -> [UInt8] {
+    static func open(_ file: [UInt8], passphrase: [UInt8], rounds: Int) throws(BackupError) -> [UInt8] {
         guard file.starts(with: magic.prefix(file.count)), !file.isEmpty else { throw .notABackup }
         guard file.count > magic.count else { throw .truncated }
         guard file[magic.count] == version else { throw .unknownVersion(Int(file[magic.count])) }
@@ -53,15 +66,15 @@ public enum SealedBackup {
             let box = try AES.GCM.SealedBox(
                 nonce: AES.GCM.Nonce(data: header.suffix(nonceSize)), ciphertext: file[headerSize...].dropLast(tagSize),
                 tag: file.suffix(tagSize))
-            return Array(try AES.GCM.open(box, using: key(passphrase, salt: salt), authenticating: header))
+            return Array(try AES.GCM.open(box, using: key(passphrase, salt: salt, rounds), authenticating: header))
         } catch {
             throw .wrongPassphraseOrDamaged
         }
     }
 
-    private static func key(_ passphrase: [UInt8], salt: some DataProtocol) throws -> SymmetricKey {
+    private static func key(_ passphrase: [UInt8], salt: some DataProtocol, _ rounds: Int) throws -> SymmetricKey {
         try KDF.Scrypt.deriveKey(
-            from: passphrase, salt: salt, outputByteCount: 32, rounds: 1 << 17, blockSize: 8, parallelism: 1)
+            from: passphrase, salt: salt, outputByteCount: 32, rounds: rounds, blockSize: 8, parallelism: 1)
     }
 }
 

@@ -32,13 +32,13 @@ enum PluginPEM {
             guard let other = blocks.first(where: { !$0.isPrivateKey }) else { throw .severalKeys(file.name) }
             throw .unexpectedBlock(file.name, label: other.label, line: other.line)
         }
-        let text = String(decoding: file.bytes, as: UTF8.self)
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).dropFirst(block.line - 1)
-        let pem = lines.prefix { !$0.hasPrefix("-----END") }
+        // By bytes: to Swift CR LF is one character, which is no line feed.
+        let lines = file.bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        let pem = lines.dropFirst(block.line - 1).map(trimmed).prefix { !$0.hasPrefix("-----END") }
         guard block.label != "ENCRYPTED PRIVATE KEY", !pem.contains(where: { $0.hasPrefix("Proc-Type:") }) else {
             throw .keyEncrypted(file.name)
         }
-        let document = (pem.map { trimmed($0) } + ["-----END \(block.label)-----"]).joined(separator: "\n")
+        let document = (pem + ["-----END \(block.label)-----"]).joined(separator: "\n")
         guard let key = try? Certificate.PrivateKey(pemEncoded: document) else { throw .malformedKey(file.name) }
         return key
     }
@@ -55,9 +55,8 @@ enum PluginPEM {
         return blocks
     }
 
-    private static func trimmed(_ line: Substring) -> String {
+    private static func trimmed(_ line: ArraySlice<UInt8>) -> String {
         let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x09 || $0 == 0x0d }
-        return String(
-            decoding: line.utf8.drop(while: isSpace).reversed().drop(while: isSpace).reversed(), as: UTF8.self)
+        return String(decoding: line.drop(while: isSpace).reversed().drop(while: isSpace).reversed(), as: UTF8.self)
     }
 }
