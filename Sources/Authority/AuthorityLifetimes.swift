@@ -22,13 +22,20 @@ public struct AuthorityLifetimes: Sendable, Equatable {
     }
 
     public func validate() throws(AuthorityLifetimesFlaw) {
-        guard leaf >= Self.leafMin, leaf <= Self.leafMax else { throw .leafOutOfRange(leaf) }
-        guard intermediate >= leaf * Int(Self.issuerToSubjectRatio) else {
-            throw .tooShort(issuer: "intermediate", intermediate, subject: "leaf", leaf)
+        if let flaw = flaws.first { throw flaw }
+    }
+
+    /// All that is wrong with them.
+    public var flaws: [AuthorityLifetimesFlaw] {
+        var flaws: [AuthorityLifetimesFlaw] = []
+        if leaf < Self.leafMin || leaf > Self.leafMax { flaws.append(.leafOutOfRange(leaf)) }
+        if intermediate < leaf * Int(Self.issuerToSubjectRatio) {
+            flaws.append(.tooShort(issuer: "intermediate", intermediate, subject: "leaf", leaf))
         }
-        guard root >= intermediate * Int(Self.issuerToSubjectRatio) else {
-            throw .tooShort(issuer: "root", root, subject: "intermediate", intermediate)
+        if root < intermediate * Int(Self.issuerToSubjectRatio) {
+            flaws.append(.tooShort(issuer: "root", root, subject: "intermediate", intermediate))
         }
+        return flaws
     }
 }
 

@@ -1,4 +1,5 @@
 internal import Crypto
+public import FoundationEssentials
 internal import SPIFFE
 internal import Synchronization
 internal import X509
@@ -58,6 +59,16 @@ extension CertificateAuthority {
             } catch {
                 throw .identityRefused("\(error)")
             }
+        }
+    }
+
+    /// When the newest signature in the store was made; nil if there is none, or the store cannot be read.
+    public func newestSignature() async -> Date? {
+        do throws(StoreError) {
+            return try await store.issuances(limit: 1).first?.issuedAt
+        } catch {
+            state.withLock { $0.counters.storeErrors += 1 }
+            return nil
         }
     }
 

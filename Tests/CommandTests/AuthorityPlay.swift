@@ -19,7 +19,7 @@ enum AuthorityPlay {
             settled ca status >/dev/null || cat ca.log
         }
         ca() { local command=$1; shift; $culvert ca $command --admin-socket ca.sock "$@"; }
-        settled() { for i in $(seq 600); do "$@" 2>/dev/null && return 0; sleep 0.05; done; echo "NEVER: $*"; return 1; }
+        settled() { for i in $(seq 1200); do "$@" 2>/dev/null && return 0; sleep 0.05; done; echo "NEVER: $*"; return 1; }
         ended() { kill $1; wait $1; }
         """
 
@@ -33,6 +33,6 @@ enum AuthorityPlay {
         try text.write(toFile: file, atomically: false, encoding: .utf8)
         let host = try TestNetwork(hosts: 1).hosts[0]
         // Whatever the script leaves behind lives in the background of its own session.
-        return try host.shell("timeout -k 1 60 bash \(file) 2>&1; rm -rf \(directory)")
+        return try host.shell("timeout -k 1 150 bash \(file) 2>&1; rm -rf \(directory)")
     }
 }

@@ -77,7 +77,11 @@ struct ServingAuthority {
         ]
         try await withThrowingTaskGroup(of: Void.self) { group in
             for server in servers { group.addTask { try await server.serve() } }
-            defer { group.cancelAll() }
+            // In an orderly way: a stream that arrives at a server which was cancelled is a fault of the library's.
+            defer {
+                authority.bundle.finish()
+                for server in servers { server.beginGracefulShutdown() }
+            }
             try await body(
                 Addresses(
                     nodes: try await Self.address(of: nodes), attestation: try await Self.address(of: attestation)))

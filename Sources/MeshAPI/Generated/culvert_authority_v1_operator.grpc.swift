@@ -46,10 +46,24 @@ public enum Culvert_Authority_V1_AuthorityOperator: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Examine" metadata.
+        public enum Examine: Sendable {
+            /// Request type for "Examine".
+            public typealias Input = Culvert_Authority_V1_ExamineRequest
+            /// Response type for "Examine".
+            public typealias Output = Culvert_Authority_V1_ExamineResponse
+            /// Descriptor for "Examine".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "culvert.authority.v1.AuthorityOperator"),
+                method: "Examine",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "culvert.authority.v1.AuthorityOperator" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             GetBundle.descriptor,
-            Mint.descriptor
+            Mint.descriptor,
+            Examine.descriptor
         ]
     }
 }
@@ -111,6 +125,24 @@ extension Culvert_Authority_V1_AuthorityOperator {
             request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_MintRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_MintResponse>
+
+        /// Handle the "Examine" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Everything that the authority can find wrong with itself.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Culvert_Authority_V1_ExamineRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Culvert_Authority_V1_ExamineResponse` messages.
+        func examine(
+            request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_ExamineRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_ExamineResponse>
     }
 
     /// Service protocol for the "culvert.authority.v1.AuthorityOperator" service.
@@ -156,6 +188,24 @@ extension Culvert_Authority_V1_AuthorityOperator {
             request: GRPCCore.ServerRequest<Culvert_Authority_V1_MintRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_MintResponse>
+
+        /// Handle the "Examine" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Everything that the authority can find wrong with itself.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_ExamineRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Culvert_Authority_V1_ExamineResponse` message.
+        func examine(
+            request: GRPCCore.ServerRequest<Culvert_Authority_V1_ExamineRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_ExamineResponse>
     }
 
     /// Simple service protocol for the "culvert.authority.v1.AuthorityOperator" service.
@@ -199,6 +249,24 @@ extension Culvert_Authority_V1_AuthorityOperator {
             request: Culvert_Authority_V1_MintRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Culvert_Authority_V1_MintResponse
+
+        /// Handle the "Examine" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Everything that the authority can find wrong with itself.
+        ///
+        /// - Parameters:
+        ///   - request: A `Culvert_Authority_V1_ExamineRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Culvert_Authority_V1_ExamineResponse` to respond with.
+        func examine(
+            request: Culvert_Authority_V1_ExamineRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Culvert_Authority_V1_ExamineResponse
     }
 }
 
@@ -223,6 +291,17 @@ extension Culvert_Authority_V1_AuthorityOperator.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_MintResponse>(),
             handler: { request, context in
                 try await self.mint(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Culvert_Authority_V1_AuthorityOperator.Method.Examine.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_ExamineRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_ExamineResponse>(),
+            handler: { request, context in
+                try await self.examine(
                     request: request,
                     context: context
                 )
@@ -255,6 +334,17 @@ extension Culvert_Authority_V1_AuthorityOperator.ServiceProtocol {
         )
         return GRPCCore.StreamingServerResponse(single: response)
     }
+
+    public func examine(
+        request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_ExamineRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_ExamineResponse> {
+        let response = try await self.examine(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
 }
 
 // Default implementation of methods from 'ServiceProtocol'.
@@ -279,6 +369,19 @@ extension Culvert_Authority_V1_AuthorityOperator.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_MintResponse> {
         return GRPCCore.ServerResponse<Culvert_Authority_V1_MintResponse>(
             message: try await self.mint(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func examine(
+        request: GRPCCore.ServerRequest<Culvert_Authority_V1_ExamineRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_ExamineResponse> {
+        return GRPCCore.ServerResponse<Culvert_Authority_V1_ExamineResponse>(
+            message: try await self.examine(
                 request: request.message,
                 context: context
             ),
@@ -340,6 +443,29 @@ extension Culvert_Authority_V1_AuthorityOperator {
             deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_MintResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_MintResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Examine" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Everything that the authority can find wrong with itself.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_ExamineRequest` message.
+        ///   - serializer: A serializer for `Culvert_Authority_V1_ExamineRequest` messages.
+        ///   - deserializer: A deserializer for `Culvert_Authority_V1_ExamineResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func examine<Result>(
+            request: GRPCCore.ClientRequest<Culvert_Authority_V1_ExamineRequest>,
+            serializer: some GRPCCore.MessageSerializer<Culvert_Authority_V1_ExamineRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_ExamineResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_ExamineResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -426,6 +552,40 @@ extension Culvert_Authority_V1_AuthorityOperator {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "Examine" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Everything that the authority can find wrong with itself.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_ExamineRequest` message.
+        ///   - serializer: A serializer for `Culvert_Authority_V1_ExamineRequest` messages.
+        ///   - deserializer: A deserializer for `Culvert_Authority_V1_ExamineResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func examine<Result>(
+            request: GRPCCore.ClientRequest<Culvert_Authority_V1_ExamineRequest>,
+            serializer: some GRPCCore.MessageSerializer<Culvert_Authority_V1_ExamineRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_ExamineResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_ExamineResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Culvert_Authority_V1_AuthorityOperator.Method.Examine.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -485,6 +645,35 @@ extension Culvert_Authority_V1_AuthorityOperator.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_MintRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_MintResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Examine" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Everything that the authority can find wrong with itself.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Culvert_Authority_V1_ExamineRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func examine<Result>(
+        request: GRPCCore.ClientRequest<Culvert_Authority_V1_ExamineRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_ExamineResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.examine(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_ExamineRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_ExamineResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -554,6 +743,39 @@ extension Culvert_Authority_V1_AuthorityOperator.ClientProtocol {
             metadata: metadata
         )
         return try await self.mint(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Examine" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Everything that the authority can find wrong with itself.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func examine<Result>(
+        _ message: Culvert_Authority_V1_ExamineRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_ExamineResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Culvert_Authority_V1_ExamineRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.examine(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -6,19 +6,26 @@ enum AdminSocket {
 
     /// Removes what a server that was killed has left behind; never a socket that is being served, nor anything but a socket.
     static func clear(_ path: String) throws(CommandFailure) {
-        guard path.utf8.count < 108 else {
-            throw CommandFailure("\(path) is too long for a Unix socket", hint: "pass a shorter --admin-socket")
-        }
-        var status = stat()
-        guard lstat(path, &status) == 0 else { return }
-        guard status.st_mode & S_IFMT == S_IFSOCK else {
-            throw CommandFailure("\(path) exists and is no socket", hint: "remove it, or pass another --admin-socket")
-        }
+        guard try check(path) else { return }
         guard !isServed(path) else {
             throw CommandFailure(
                 "another authority serves \(path)", hint: "stop it, or pass another --admin-socket")
         }
         unlink(path)
+    }
+
+    /// Whether there is a socket already; throws if none can be there.
+    @discardableResult
+    static func check(_ path: String) throws(CommandFailure) -> Bool {
+        guard path.utf8.count < 108 else {
+            throw CommandFailure("\(path) is too long for a Unix socket", hint: "pass a shorter --admin-socket")
+        }
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return false }
+        guard status.st_mode & S_IFMT == S_IFSOCK else {
+            throw CommandFailure("\(path) exists and is no socket", hint: "remove it, or pass another --admin-socket")
+        }
+        return true
     }
 
     private static func isServed(_ path: String) -> Bool {

@@ -7,6 +7,25 @@ import SPIFFE
 /// What the operator asks for beside the state. As with `AuthorityAdminService`, who may open the socket may ask.
 struct AuthorityOperatorService: Culvert_Authority_V1_AuthorityOperator.SimpleServiceProtocol {
     let authority: CertificateAuthority
+    let examiner: AuthorityExaminer
+
+    func examine(
+        request: Culvert_Authority_V1_ExamineRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_ExamineResponse {
+        let facts = await examiner.facts()
+        var response = Culvert_Authority_V1_ExamineResponse()
+        response.trustDomain = authority.trustDomain.name
+        response.examinedAt = Int64(facts.now.timeIntervalSince1970)
+        response.findings = AuthorityExamination(facts).findings.map { finding in
+            var message = Culvert_Authority_V1_Finding()
+            message.check = finding.check
+            message.verdict = Culvert_Authority_V1_Verdict(finding.verdict)
+            message.detail = finding.detail
+            message.remedy = finding.remedy
+            return message
+        }
+        return response
+    }
 
     func getBundle(
         request: Culvert_Authority_V1_GetBundleRequest, context: ServerContext

@@ -19,6 +19,7 @@ struct AuthorityServer: ServiceLifecycle.Service {
     let pods: MeshFilePodRegistry
     let identity: ReplaceableIdentity
     let addresses: Addresses
+    let examiner: AuthorityExaminer
     let logger: Logger
 
     struct Addresses: Sendable {
@@ -59,7 +60,7 @@ struct AuthorityServer: ServiceLifecycle.Service {
                             try await AuthorityTransport.serve(
                                 [
                                     AuthorityAdminService(authority: authority),
-                                    AuthorityOperatorService(authority: authority),
+                                    AuthorityOperatorService(authority: authority, examiner: examiner),
                                 ], unixSocket: addresses.adminSocket)
                         }
                     } catch  where Task.isShuttingDownGracefully {

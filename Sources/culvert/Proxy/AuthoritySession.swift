@@ -105,7 +105,8 @@ final class AuthoritySession: SVIDIssuer {
     private func renew(_ first: X509SVID, _ client: AuthorityClient, _ attestation: NodeAttestation) async throws {
         var svid = first
         while true {
-            let schedule = RenewalSchedule(notBefore: svid.notBefore, notAfter: svid.notAfter, draw: .random(in: 0..<1))
+            let schedule = RenewalSchedule(
+                notBefore: max(svid.notBefore, Date()), notAfter: svid.notAfter, draw: .random(in: 0..<1))
             try await Task.sleep(for: .seconds(max(0, schedule.renewAt.timeIntervalSinceNow)))
             var retry = RetrySchedule()
             while true {

@@ -88,9 +88,17 @@ struct CAServe: AsyncParsableCommand {
             valueName: "duration|off"))
     var nodeGrace = NodeGrace(.seconds(7 * 86400))
 
+    @Flag(
+        help: """
+            Only check all options and files, as they would be at the start, and say everything that is wrong; serve nothing and \
+            change nothing. Exit status 0, or 78. A --store is not connected to.
+            """)
+    var check = false
+
     @OptionGroup var logging: LoggingOptions
 
     func run() async throws {
+        if check { return try reportProblems() }
         logging.bootstrap()
         try await CommandFailure.reporting {
             let logger = Logger(label: "culvert.ca")
@@ -124,10 +132,16 @@ struct CAServe: AsyncParsableCommand {
             try PublishedFile.write(authority.bundle.current.pem(), to: "\(data)/bundle.pem", mode: 0o644)
             let identity = try ReplaceableIdentity(try await authority.servingIdentity())
             return AuthorityServer(
-                authority: authority, pods: pods, identity: identity, addresses: addresses, logger: logger)
+                authority: authority, pods: pods, identity: identity, addresses: addresses,
+                examiner: AuthorityExaminer(authority: authority, dataDirectory: data, adminSocket: adminSocket),
+                logger: logger)
         } catch {
             throw CommandFailure("\(error)")
         }
+    }
+
+    var lifetimes: AuthorityLifetimes {
+        AuthorityLifetimes(root: rootTTL.value, intermediate: intermediateTTL.value, leaf: leafTTL.value)
     }
 
     private func opened(
@@ -136,10 +150,7 @@ struct CAServe: AsyncParsableCommand {
         let audit = AuthorityAuditLog(logger: Logger(label: "culvert.ca.audit"))
         do {
             let home = try await home(logger: logger)
-            let lifetimes = AuthorityLifetimes(
-                root: rootTTL.value, intermediate: intermediateTTL.value, leaf: leafTTL.value)
             return try await CertificateAuthority.open(
-
                 .init(trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value), store: home.store,
                 seal: home.seal, pods: pods,
                 audit: { audit.record($0) })
@@ -171,11 +182,11 @@ struct CAServe: AsyncParsableCommand {
         return try await AuthorityDirectory(path: data, sharing: store)
     }
 
-    private func loadedMesh() throws(CommandFailure) -> MeshFile {
+    func loadedMesh() throws(CommandFailure) -> MeshFile {
         do { return try MeshFile.load(path: mesh) } catch { throw CommandFailure("\(error)") }
     }
 
-    private func domain(_ mesh: MeshFile) throws(CommandFailure) -> TrustDomain {
+    func domain(_ mesh: MeshFile) throws(CommandFailure) -> TrustDomain {
         guard let name = trustDomain else { return mesh.trustDomain }
         let domain: TrustDomain
         do { domain = try TrustDomain.forNewAuthority(name) } catch { throw CommandFailure("--trust-domain: \(error)") }
@@ -187,7 +198,7 @@ struct CAServe: AsyncParsableCommand {
         return domain
     }
 
-    private func address(_ text: String, _ option: String) throws(CommandFailure) -> IPAddressing.SocketAddress {
+    func address(_ text: String, _ option: String) throws(CommandFailure) -> IPAddressing.SocketAddress {
         guard let address = IPAddressing.SocketAddress(text) else {
             throw CommandFailure(
                 "\(option): “\(text)” is not an address", hint: "write it as 10.0.0.1:15012 or [fd00::1]:15012")

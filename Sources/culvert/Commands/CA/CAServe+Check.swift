@@ -1,0 +1,80 @@
+import ArgumentParser
+import Authority
+import FoundationEssentials
+import Glibc
+import IPAddressing
+import MeshFile
+import SPIFFE
+
+extension CAServe {
+    /// `EX_CONFIG` of sysexits.h.
+    private static let misconfigured = ExitCode(78)
+
+    /// For `--check`: prints every problem, each with what to do.
+    func reportProblems() throws {
+        let problems = problems(now: Date())
+        guard !problems.isEmpty else { return print("nothing is wrong") }
+        for problem in problems {
+            StandardError.write("error: \(problem.description)\n" + (problem.hint.map { "hint: \($0)\n" } ?? ""))
+        }
+        StandardError.write("\(problems.count) \(problems.count == 1 ? "problem" : "problems")\n")
+        throw Self.misconfigured
+    }
+
+    private func problems(now: Date) -> [AuthorityPreflight.Problem] {
+        var problems = addressProblems()
+        problems += lifetimes.flaws.map { .init("\($0)") }
+        problems += storeProblems()
+        do throws(CommandFailure) {
+            let domain = try domain(try loadedMesh())
+            problems += AuthorityPreflight.problems(inDirectory: data, of: domain, now: now)
+        } catch {
+            problems.append(.init(error.description, hint: error.hint))
+            // What is there is looked at all the same, as far as it does not depend on the trust domain.
+            if let domain = trustDomain.flatMap({ try? TrustDomain($0) }) {
+                problems += AuthorityPreflight.problems(inDirectory: data, of: domain, now: now)
+            }
+        }
+        return problems + socketProblems()
+    }
+
+    private func addressProblems() -> [AuthorityPreflight.Problem] {
+        var problems: [AuthorityPreflight.Problem] = []
+        var taken: [(option: String, address: SocketAddress)] = []
+        let given =
+            [("--listen", listen), ("--attest-listen", attestListen)]
+            + (healthListen.map { [("--health-listen", $0)] } ?? [])
+        for (option, text) in given {
+            do throws(CommandFailure) {
+                let address = try address(text, option)
+                if let other = taken.first(where: { $0.address == address && address.port != 0 }) {
+                    problems.append(
+                        .init("\(option) and \(other.option) are both \(address)", hint: "each needs a port of its own")
+                    )
+                }
+                taken.append((option, address))
+            } catch {
+                problems.append(.init(error.description, hint: error.hint))
+            }
+        }
+        return problems
+    }
+
+    private func storeProblems() -> [AuthorityPreflight.Problem] {
+        do {
+            _ = try StoreAddress.parse(store, passwordFile: storePasswordFile)
+            return []
+        } catch {
+            return [.init(error.description, hint: error.hint)]
+        }
+    }
+
+    private func socketProblems() -> [AuthorityPreflight.Problem] {
+        do throws(CommandFailure) {
+            try AdminSocket.check(adminSocket)
+            return []
+        } catch {
+            return [.init(error.description, hint: error.hint)]
+        }
+    }
+}
