@@ -63,7 +63,7 @@ struct CAServe: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where nodes with a join token connect.", valueName: "ip:port"))
     var attestListen = "0.0.0.0:15011"
 
-    @Option(help: ArgumentHelp("The Unix socket for `culvert ca token` and `culvert ca status`.", valueName: "path"))
+    @Option(help: ArgumentHelp("The Unix socket for the other commands of `culvert ca`.", valueName: "path"))
     var adminSocket = AdminSocket.defaultPath
 
     @Option(
