@@ -2,6 +2,9 @@ public import FoundationEssentials
 
 /// What the authority did and refused to do: one event per signature, per denial and per administrative act.
 public enum AuditEvent: Sendable, Equatable {
+    /// A step of the authorities' life, with the reason if it went past a guard.
+    case rotated(RotationRecord)
+    case rotationRefused(RotationCommand, RotationRefusal)
     case authorityActivated(AuthorityID, AuthorityRecord.Kind, notAfter: Date)
     /// `clampedFrom` is the end that was wanted, where the issuer's own end came first.
     case signed(IssuanceRecord, clampedFrom: Date?)

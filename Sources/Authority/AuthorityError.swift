@@ -10,6 +10,8 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
     case keyMismatch(AuthorityID)
     /// The journal of rotations cannot be followed.
     case journal(String)
+    /// The first step cannot be taken.
+    case rotation(RotationRefusal)
     case noRoot
     case rootExpired(Date)
     case clockBeforeRoot(now: Date, notBefore: Date)
@@ -26,6 +28,7 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
         case .noKey(let id): return "the key of authority \(id) is not in the store"
         case .keyMismatch(let id): return "the stored key of authority \(id) does not fit its certificate"
         case .journal(let reason): return "the journal of rotations is damaged: \(reason)"
+        case .rotation(let refusal): return "\(refusal)"
         case .noRoot: return "the store has authorities, but no usable root among them"
         case .rootExpired(let end): return "the root expired at \(end.iso8601)"
         case .clockBeforeRoot(let now, let start):
@@ -42,7 +45,10 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
             return "restore authority.key and authority.sqlite together from one backup"
         case .otherTrustDomain(let stored, _): return "pass --trust-domain \(stored), or another --data directory"
         case .noKey, .noRoot, .journal: return "restore the data directory from a backup"
-        case .rootExpired: return "start with an empty --data directory and let every node join again with a new token"
+        case .rotation(let refusal): return refusal.hint
+        case .rootExpired:
+            return
+                "if the clock is right, start with an empty --data directory and let every node join again with a new token"
         case .clockBeforeRoot: return "set the clock (NTP) and start again"
         case .lifetimes, .seal, .unfitCertificate, .signing: return nil
         }

@@ -3,7 +3,8 @@ internal import FoundationEssentials
 internal import SPIFFE
 internal import X509
 
-/// Decides which authority signs, and makes the next one in time. Does no I/O: its outcome says what to store.
+/// Makes authorities, and the next intermediate in time. Does no I/O: its outcome says what to store. When roots follow one another
+/// is `RotationMachine`'s to decide.
 ///
 /// An intermediate is replaced when half of its life is over. Verifiers need nothing for that, since the root stays and the chain carries the
 /// intermediate; leaves of the old one are good until they expire. The old one's key is forgotten at once: it signs no more.
@@ -18,32 +19,9 @@ struct AuthoritySuccession: Sendable {
 
     struct Outcome: Sendable {
         var authorities: [AuthorityRecord]
-        var sequence: UInt64
-        var signer: SigningAuthority
-        /// To be made durable before anything is signed; nil if nothing changes.
-        var change: AuthorityChange?
-        var activated: [AuthorityRecord]
-    }
-
-    func atStart(_ stored: StoredAuthorities, now: Date) throws(AuthorityError) -> Outcome {
-        guard !stored.records.isEmpty else { return try firstStart(now: now, sequence: stored.sequence) }
-        if let name = stored.trustDomain, name != trustDomain.name {
-            throw .otherTrustDomain(stored: name, wanted: trustDomain.name)
-        }
-        let root = try activeRoot(of: stored.records)
-        guard now < root.certificate.notValidAfter else { throw .rootExpired(root.certificate.notValidAfter) }
-        guard now >= root.certificate.notValidBefore else {
-            throw .clockBeforeRoot(now: now, notBefore: root.certificate.notValidBefore)
-        }
-        // Opened at every start, so that a wrong key file is found now and not when the intermediate runs out.
-        _ = try SigningAuthority(root, seal: seal)
-        if let outcome = try successor(of: stored.records, sequence: stored.sequence, now: now) { return outcome }
-        guard let active = stored.records.first(where: { $0.kind == .intermediate && $0.state == .active }) else {
-            throw .noRoot
-        }
-        return Outcome(
-            authorities: stored.records, sequence: stored.sequence, signer: try SigningAuthority(active, seal: seal),
-            activated: [])
+        /// To be made durable before anything is signed.
+        var change: AuthorityChange
+        var activated: AuthorityRecord
     }
 
     /// The outcome of replacing the intermediate; nil if it is not time yet, or if a new one would not live longer.
@@ -52,10 +30,13 @@ struct AuthoritySuccession: Sendable {
     ) throws(AuthorityError) -> Outcome? {
         let active = records.first { $0.kind == .intermediate && $0.state == .active }
         let root = try activeRoot(of: records)
+        // By a clock that is wrong nothing is made that would be of no use by the right one.
+        guard now >= root.certificate.notValidBefore, now < root.certificate.notValidAfter else { return nil }
         if let active {
             guard isDue(active, now: now) else { return nil }
             // Close to the root's end a new intermediate gains nothing.
-            guard root.certificate.notValidAfter > active.certificate.notValidAfter else { return nil }
+            guard root.certificate.notValidAfter > active.certificate.notValidAfter || isFuture(active, now: now)
+            else { return nil }
         }
         let signer = try intermediate(under: SigningAuthority(root, seal: seal), now: now)
         let record = try signer.record(.intermediate, .active, createdAt: now.inWholeSeconds, seal: seal)
@@ -77,12 +58,10 @@ struct AuthoritySuccession: Sendable {
         }
         return Outcome(
             authorities: kept + [record],
-            sequence: sequence,
-            signer: signer,
             change: AuthorityChange(
                 trustDomain: trustDomain.name, upserts: changed, removals: removed, expectedSequence: sequence,
                 newSequence: sequence),
-            activated: [record]
+            activated: record
         )
     }
 
@@ -90,25 +69,11 @@ struct AuthoritySuccession: Sendable {
     private func isDue(_ record: AuthorityRecord, now: Date) -> Bool {
         let end = record.certificate.notValidAfter
         return now >= end.addingTimeInterval(-record.life / 2) || end < now.advanced(by: lifetimes.leaf)
+            || isFuture(record, now: now)
     }
 
-    private func firstStart(now: Date, sequence: UInt64) throws(AuthorityError) -> Outcome {
-        let root = try newRoot(now: now)
-        let signer = try intermediate(under: root, now: now)
-        let createdAt = now.inWholeSeconds
-        let records = [
-            try root.record(.root, .active, createdAt: createdAt, seal: seal),
-            try signer.record(.intermediate, .active, createdAt: createdAt, seal: seal),
-        ]
-        return Outcome(
-            authorities: records,
-            sequence: sequence + 1,
-            signer: signer,
-            change: AuthorityChange(
-                trustDomain: trustDomain.name, upserts: records, expectedSequence: sequence, newSequence: sequence + 1),
-            activated: records
-        )
-    }
+    /// It was made while the clock was ahead.
+    private func isFuture(_ record: AuthorityRecord, now: Date) -> Bool { now < record.certificate.notValidBefore }
 
     private func activeRoot(of records: [AuthorityRecord]) throws(AuthorityError) -> AuthorityRecord {
         guard let root = records.first(where: { $0.kind == .root && $0.state == .active }) else { throw .noRoot }

@@ -7,6 +7,7 @@ internal import Synchronization
 public final class BundleFeed: Sendable {
     private struct State {
         var bundle: TrustBundle
+        var tainted: [AuthorityID] = []
         var next: UInt64 = 0
         var subscribers: [UInt64: AsyncStream<TrustBundle>.Continuation] = [:]
     }
@@ -20,6 +21,8 @@ public final class BundleFeed: Sendable {
     }
 
     public var current: TrustBundle { state.withLock { $0.bundle } }
+    /// Roots that are in the bundle still, and whose leaves are to be issued anew at once.
+    public var tainted: [AuthorityID] { state.withLock { $0.tainted } }
 
     /// Begins with the current bundle. Ends when the subscriber stops iterating.
     public func updates() throws(Denial) -> AsyncStream<TrustBundle> {
@@ -38,10 +41,12 @@ public final class BundleFeed: Sendable {
         return stream
     }
 
-    /// Under the lock, so that two publications reach every subscriber in their order; yielding never blocks.
-    func publish(_ bundle: TrustBundle) {
+    /// Under the lock, so that two publications reach every subscriber in their order; yielding never blocks. What is published
+    /// already is not repeated.
+    func publish(_ bundle: TrustBundle, tainted: [AuthorityID] = []) {
         state.withLock { state in
-            state.bundle = bundle
+            guard bundle != state.bundle || tainted != state.tainted else { return }
+            (state.bundle, state.tainted) = (bundle, tainted)
             for continuation in state.subscribers.values { continuation.yield(bundle) }
         }
     }

@@ -75,7 +75,11 @@ extension CertificateAuthority {
             try await recorded { () async throws(StoreError) in
                 try await store.acknowledge(acknowledgement, by: node)
             }
-            state.withLock { $0.nodes[node]?.acknowledgement = acknowledgement }
+            let isAwaited = state.withLock { state in
+                state.nodes[node]?.acknowledgement = acknowledgement
+                return state.waiting?.nodes.contains(node) ?? false
+            }
+            if isAwaited { wakeUps.continuation.yield() }
         } catch {
             throw denied(error, caller: caller.description, subject: "bundle acknowledgement")
         }

@@ -14,6 +14,8 @@ public final class CertificateAuthority: Sendable {
         public var limits: AuthorityLimits
         /// For so long after its end a node's SVID is renewed still, if it is the node's last one; zero: not at all.
         public var nodeGrace: Duration
+        /// When roots follow one another, and what that waits for; nil: as the lifetimes suggest.
+        public var rotation: RotationPolicy?
         /// What nodes that lost the bundle stream are told to wait before they ask again; in seconds.
         public var refreshHint: Int
 
@@ -22,12 +24,14 @@ public final class CertificateAuthority: Sendable {
             lifetimes: AuthorityLifetimes = AuthorityLifetimes(),
             limits: AuthorityLimits = AuthorityLimits(),
             nodeGrace: Duration = .seconds(7 * 86400),
+            rotation: RotationPolicy? = nil,
             refreshHint: Int = 300
         ) {
             self.trustDomain = trustDomain
             self.lifetimes = lifetimes
             self.limits = limits
             self.nodeGrace = nodeGrace
+            self.rotation = rotation
             self.refreshHint = refreshHint
         }
     }
@@ -40,7 +44,11 @@ public final class CertificateAuthority: Sendable {
         var allowances: [NodeName: NodeAllowance] = [:]
         var attestation: AttestationAllowance
         var counters = Counters()
-        var renewing = false
+        var rotation: RotationState
+        /// What the next step, which is due, waits for.
+        var waiting: RotationRefusal?
+        /// When a step will be due, by time alone.
+        var nextStepAt: Date?
     }
 
     struct Counters: Sendable, Equatable {
@@ -61,83 +69,133 @@ public final class CertificateAuthority: Sendable {
     let clock: WallClock
     let random: RandomBytes
     let audit: AuditTrail
+    let keeper: RotationKeeper
     let state: Mutex<State>
+    /// Whoever changes the authorities goes through here, so that there is one writer.
+    let turnstile = Turnstile()
+    /// Whenever maintenance may have something to do before its time.
+    let wakeUps: (stream: AsyncStream<Void>, continuation: AsyncStream<Void>.Continuation)
 
     public var trustDomain: TrustDomain { configuration.trustDomain }
 
-    /// Loads the authorities, or makes root and intermediate if the store has never had any, and checks that they can be used now.
+    /// Loads the authorities, or makes root and intermediate if the store has never had any, takes the steps that are due, and checks
+    /// that what there is then can be used now.
     public static func open(
         _ configuration: Configuration,
-        store: any AuthorityStore,
+        store: any AuthorityStore & RotationJournal,
         seal: KeySeal,
         pods: any PodRegistry,
         clock: @escaping WallClock = { Date() },
         random: @escaping RandomBytes = systemRandomBytes,
         audit: @escaping AuditTrail = { _ in }
     ) async throws(AuthorityError) -> CertificateAuthority {
+        try await open(
+            configuration, store: store, journal: store, seal: seal, pods: pods, clock: clock, random: random,
+            audit: audit)
+    }
+
+    static func open(
+        _ configuration: Configuration,
+        store: any AuthorityStore,
+        journal: any RotationJournal,
+        seal: KeySeal,
+        pods: any PodRegistry,
+        clock: @escaping WallClock,
+        random: @escaping RandomBytes,
+        audit: @escaping AuditTrail
+    ) async throws(AuthorityError) -> CertificateAuthority {
         do { try configuration.lifetimes.validate() } catch { throw .lifetimes(error) }
-        let stored: StoredAuthorities
         let nodes: [NodeRecord]
-        do {
-            stored = try await store.authorities()
-            nodes = try await store.nodes()
-        } catch {
-            throw .store(error)
-        }
-        let succession = AuthoritySuccession(
-            trustDomain: configuration.trustDomain, lifetimes: configuration.lifetimes, seal: seal, random: random)
-        let current = try succession.atStart(stored, now: clock())
-        if let change = current.change {
-            do { try await store.apply(change) } catch { throw .store(error) }
+        do { nodes = try await store.nodes() } catch { throw .store(error) }
+        let keeper = RotationKeeper(
+            trustDomain: configuration.trustDomain, lifetimes: configuration.lifetimes, policy: configuration.rotation,
+            journal: journal, seal: seal, random: random)
+        var current = try await keeper.recover(now: clock())
+        try checkClock(clock(), current)
+        // At the first start there is nobody to wait for: a root is prepared and signs at once.
+        while current.state.active == nil {
+            let outcome = try await keeper.handle(.tick, now: clock(), nodes: nodes)
+            switch outcome.decision {
+            case .commit(let record, _): audit(.rotated(record))
+            case .refuse(let refusal): throw .rotation(refusal)
+            default: throw .noRoot
+            }
+            current = outcome
         }
         let authority = try CertificateAuthority(
-            configuration, store: store, seal: seal, pods: pods, clock: clock, random: random, audit: audit,
-            current: current, nodes: nodes)
-        for record in current.activated {
-            audit(.authorityActivated(record.id, record.kind, notAfter: record.certificate.notValidAfter))
-        }
+            configuration, store: store, keeper: keeper, seal: seal, pods: pods, clock: clock, random: random,
+            audit: audit, current: current, nodes: nodes)
+        try authority.checkRoot()
+        try await authority.settle()
+        try await authority.replaceIntermediate()
         return authority
     }
 
     private init(
         _ configuration: Configuration,
         store: any AuthorityStore,
+        keeper: RotationKeeper,
         seal: KeySeal,
         pods: any PodRegistry,
         clock: @escaping WallClock,
         random: @escaping RandomBytes,
         audit: @escaping AuditTrail,
-        current: AuthoritySuccession.Outcome,
+        current: RotationKeeper.Outcome,
         nodes: [NodeRecord]
     ) throws(AuthorityError) {
         self.configuration = configuration
         self.store = store
+        self.keeper = keeper
         self.seal = seal
         self.pods = pods
         self.clock = clock
         self.random = random
         self.audit = audit
+        wakeUps = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         bundle = BundleFeed(
-            try Self.bundle(of: current.authorities, sequence: current.sequence, configuration),
+            try Self.bundle(of: current.authorities, configuration),
             subscribersMax: configuration.limits.bundleSubscribersMax)
+        bundle.publish(bundle.current, tainted: current.state.tainted)
         state = Mutex(
             State(
-                authorities: current.authorities,
-                sequence: current.sequence,
-                signer: current.signer,
+                authorities: current.authorities.records,
+                sequence: current.authorities.sequence,
+                signer: try Self.signer(of: current.authorities.records, seal: seal),
                 nodes: Dictionary(uniqueKeysWithValues: nodes.map { ($0.name, $0) }),
-                attestation: AttestationAllowance(configuration.limits, now: clock())
+                attestation: AttestationAllowance(configuration.limits, now: clock()),
+                rotation: current.state
             ))
     }
 
+    /// Before a step is taken: by a clock that is behind the active root nothing can be decided.
+    private static func checkClock(_ now: Date, _ current: RotationKeeper.Outcome) throws(AuthorityError) {
+        guard let active = current.state.active, now < active.notBefore else { return }
+        throw .clockBeforeRoot(now: now, notBefore: active.notBefore)
+    }
+
+    private func checkRoot() throws(AuthorityError) {
+        let records = state.withLock { $0.authorities }
+        guard let root = records.first(where: { $0.kind == .root && $0.state == .active }) else { throw .noRoot }
+        // Opened at every start, so that a wrong key file is found now and not when the intermediate runs out.
+        _ = try SigningAuthority(root, seal: seal)
+    }
+
+    /// The one intermediate that signs leaves.
+    static func signer(of records: [AuthorityRecord], seal: KeySeal) throws(AuthorityError) -> SigningAuthority {
+        guard let active = records.first(where: { $0.kind == .intermediate && $0.state == .active }) else {
+            throw .noRoot
+        }
+        return try SigningAuthority(active, seal: seal)
+    }
+
     static func bundle(
-        of authorities: [AuthorityRecord], sequence: UInt64, _ configuration: Configuration
+        of stored: StoredAuthorities, _ configuration: Configuration
     ) throws(AuthorityError) -> TrustBundle {
         do {
             return try TrustBundle(
                 trustDomain: configuration.trustDomain,
-                authorities: authorities.filter(\.isInBundle).map(\.certificate),
-                sequence: sequence,
+                authorities: stored.records.filter(\.isInBundle).map(\.certificate),
+                sequence: stored.sequence,
                 refreshHint: configuration.refreshHint
             )
         } catch {

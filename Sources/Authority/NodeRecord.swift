@@ -33,17 +33,28 @@ public struct NodeRecord: Sendable, Equatable {
 
 /// What a node says it holds: the ground on which later rotations decide that nobody is left behind.
 public struct NodeAcknowledgement: Sendable, Equatable {
-    /// Leaves on one node that one authority signed.
+    /// What depends on one authority on one node: leaves that it signed, and connections whose chains end at it.
     public struct Leaves: Sendable, Equatable, Codable {
         public let authority: String
         public let count: UInt32
-        /// Seconds since 1970.
+        /// Seconds since 1970; 0 without leaves.
         public let oldestExpiry: Int64
+        public let connections: UInt32
 
-        public init(authority: AuthorityID, count: UInt32, oldestExpiry: Int64) {
+        public init(authority: AuthorityID, count: UInt32, oldestExpiry: Int64, connections: UInt32 = 0) {
             self.authority = authority.description
             self.count = count
             self.oldestExpiry = oldestExpiry
+            self.connections = connections
+        }
+
+        public init(from decoder: any Decoder) throws {
+            let container = try decoder.container(keyedBy: CodingKeys.self)
+            authority = try container.decode(String.self, forKey: .authority)
+            count = try container.decode(UInt32.self, forKey: .count)
+            oldestExpiry = try container.decode(Int64.self, forKey: .oldestExpiry)
+            // Stores of older versions have none.
+            connections = try container.decodeIfPresent(UInt32.self, forKey: .connections) ?? 0
         }
     }
 
@@ -64,4 +75,6 @@ public struct NodeAcknowledgement: Sendable, Equatable {
     }
 
     public var leafCount: UInt64 { leaves.reduce(0) { $0 + UInt64($1.count) } }
+    /// Each counts for the root at either end's chain, which may be two.
+    public var connectionCount: UInt64 { leaves.reduce(0) { $0 + UInt64($1.connections) } }
 }

@@ -6,6 +6,8 @@ public import SPIFFE
 /// For one identity there is never more than one request under way, and for all together never more than `concurrencyMax`.
 public struct IdentityLedger: Sendable {
     public static let concurrencyMax = 8
+    /// Within which time what depends on a tainted authority is renewed: not everything of every node at once.
+    public static let taintSpread: Duration = .seconds(5)
 
     struct Entry: Sendable {
         /// The pods that hold the identity; the first is the one that is named when asking for it.
@@ -13,6 +15,8 @@ public struct IdentityLedger: Sendable {
         /// Pods that were named and denied since the last success.
         var deniedPods: Set<String> = []
         var schedule: RenewalSchedule?
+        /// The keys that the SVID depends on.
+        var signers: [String] = []
         var retry = RetrySchedule()
         var dueAt: Date
         var isRequesting = false
@@ -28,6 +32,7 @@ public struct IdentityLedger: Sendable {
     }
 
     private var entries: [SPIFFEID: Entry] = [:]
+    private var tainted: Set<String> = []
     private var generation: UInt64 = 0
 
     public init() {}
@@ -79,15 +84,34 @@ public struct IdentityLedger: Sendable {
         return entries.values.filter { !$0.isRequesting && !$0.pods.isEmpty }.map(\.dueAt).min()
     }
 
-    /// The generation to publish it under; nil if nobody wants it any more.
+    /// From now on nothing should depend on these keys: what does is renewed within `taintSpread`, at a point that `draw` gives for
+    /// each, uniform in 0..<1. It stays in use until it has been replaced.
+    public mutating func taint(_ signers: Set<String>, now: Date, draw: () -> Double) {
+        let new = signers.subtracting(tainted)
+        tainted = signers
+        for (identity, entry) in entries where !new.isDisjoint(with: entry.signers) {
+            // Not later than it was due: a failed renewal is tried again in its own time.
+            entries[identity]?.dueAt = min(entry.dueAt, Self.renewal(afterTaint: now, draw()))
+        }
+    }
+
+    private static func renewal(afterTaint now: Date, _ draw: Double) -> Date {
+        now.addingTimeInterval(taintSpread / .seconds(1) * min(max(draw, 0), 1))
+    }
+
+    /// The generation to publish it under; nil if nobody wants it any more. `notBefore` is when it was received: authorities date
+    /// certificates back, some by more than they live.
     public mutating func succeeded(
-        _ identity: SPIFFEID, notBefore: Date, notAfter: Date, draw: Double
+        _ identity: SPIFFEID, notBefore: Date, notAfter: Date, signers: [String] = [], draw: Double
     ) -> UInt64? {
         guard var entry = finish(identity) else { return nil }
         let schedule = RenewalSchedule(notBefore: notBefore, notAfter: notAfter, draw: draw)
         generation += 1
         entry.schedule = schedule
-        entry.dueAt = schedule.renewAt
+        entry.signers = signers
+        // Signed before the taint, and received after it.
+        let isTainted = !tainted.isDisjoint(with: signers)
+        entry.dueAt = isTainted ? min(schedule.renewAt, Self.renewal(afterTaint: notBefore, draw)) : schedule.renewAt
         entry.retry = RetrySchedule()
         entry.deniedPods = []
         entry.lastError = nil

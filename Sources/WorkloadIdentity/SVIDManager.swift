@@ -75,6 +75,12 @@ public actor SVIDManager {
         }
     }
 
+    /// Nothing should depend on these keys any more: what does is renewed at once, spread over a few seconds, and stays in use until then.
+    public func taint(_ signers: Set<String>) {
+        ledger.taint(signers, now: surroundings.now(), draw: surroundings.draw)
+        wake.yield()
+    }
+
     public var statuses: [IdentityStatus] { ledger.statuses() }
 
     /// One line for each identity that connections cannot be made under; empty means ready.
@@ -142,7 +148,8 @@ public actor SVIDManager {
 
     private func accept(_ svid: X509SVID, for request: IdentityLedger.Request) {
         let generation = ledger.succeeded(
-            request.identity, notBefore: svid.notBefore, notAfter: svid.notAfter, draw: surroundings.draw())
+            request.identity, notBefore: min(surroundings.now(), svid.notAfter), notAfter: svid.notAfter,
+            signers: svid.signers, draw: surroundings.draw())
         guard let generation else { return }
         logger.info(
             "SVID received",

@@ -83,7 +83,9 @@ import X509
         _ = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: node)
     }
 
-    @Test("near the root's end intermediates and leaves are cut to it, and status warns")
+    @Test(
+        "near the root's end, while a node keeps its successor waiting, intermediates and leaves are cut to it, and status warns"
+    )
     func rootEnds() async throws {
         let lifetimes = AuthorityLifetimes(root: .seconds(2160), intermediate: .seconds(360), leaf: .seconds(60))
         let fixture = try await AuthorityFixture(lifetimes: lifetimes)
@@ -91,6 +93,7 @@ import X509
         let end = fixture.root.notValidAfter
         for _ in 0..<71 {
             fixture.clock.advance(.seconds(30))
+            _ = try await fixture.authority.renewNode(csr: request(), caller: node)
             try await fixture.authority.maintain()
             let svid = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: node)
             #expect(svid.notAfter <= svid.certificates[1].notValidAfter)

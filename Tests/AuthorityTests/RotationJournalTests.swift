@@ -123,6 +123,8 @@ final class FaultyJournal: RotationJournal {
 
     func rotation() async throws(StoreError) -> StoredRotation { try await store.rotation() }
 
+    func history(limit: Int) async throws(StoreError) -> [RotationRecord] { try await store.history(limit: limit) }
+
     func commit(_ commit: RotationCommit) async throws(StoreError) {
         let write = writes.withLock { count in
             count += 1
@@ -205,6 +207,7 @@ final class FaultyJournal: RotationJournal {
             let fixture = try await AuthorityFixture(
                 directory: directory, clock: TestClock(RotationRig.start), lifetimes: RotationRig.lifetimes)
             root = fixture.authority.status().authorities[0].id
+            try fixture.store.execute(onEveryConnection: "DELETE FROM rotation_journal")
         }
         var rig = try RotationRig(directory)
         try await rig.recover()

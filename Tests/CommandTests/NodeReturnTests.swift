@@ -63,7 +63,7 @@ struct NodeReturnTests {
                 await #expect(throws: AuthorityCallError.self) {
                     try await client.followBundle {
                         BundleReport(sequence: 1, version: "", leaves: [])
-                    } onBundle: { _ in
+                    } onUpdate: { _ in
                         Issue.record("the bundle came to a node whose SVID has expired")
                     }
                 }
@@ -128,7 +128,7 @@ struct NodeReturnTests {
         /// While the session runs, until the node has an SVID that works.
         func returns(_ session: AuthoritySession, meanwhile: () async throws -> Void = {}) async throws {
             try await withThrowingTaskGroup(of: Void.self) { group in
-                group.addTask { try await session.run() }
+                group.addTask { try await session.run { _ in } }
                 defer { group.cancelAll() }
                 try await meanwhile()
                 while readiness.notReadyBecause != nil { try await Task.sleep(for: .milliseconds(10)) }

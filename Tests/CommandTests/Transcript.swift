@@ -55,6 +55,19 @@ struct Transcript {
         }
     }
 
+    /// Compares what a script printed; with `CULVERT_RECORD=1` it is written instead.
+    static func check(_ text: String, named name: String) throws {
+        if getenv("CULVERT_RECORD") != nil {
+            return try text.write(toFile: path(name), atomically: true, encoding: .utf8)
+        }
+        let expected = try String(contentsOfFile: path(name)).split(separator: "\n", omittingEmptySubsequences: false)
+        let actual = text.split(separator: "\n", omittingEmptySubsequences: false)
+        for (number, (expected, actual)) in zip(expected, actual).enumerated() {
+            #expect(actual == expected, "line \(number + 1)")
+        }
+        #expect(actual.count == expected.count, "\(text)")
+    }
+
     func played() throws -> Transcript {
         Transcript(steps: try steps.map { Step(command: $0.command, output: try Self.run($0.command)) })
     }

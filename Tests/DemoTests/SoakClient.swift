@@ -19,6 +19,8 @@ final class SoakClient: Sendable {
     struct State: Sendable {
         var completed = 0
         var broken = 0
+        /// Why they broke, and how many for each reason.
+        var reasons: [String: Int] = [:]
         /// Bytes that were not those that were sent.
         var wrong: [String] = []
     }
@@ -69,7 +71,10 @@ final class SoakClient: Sendable {
             } catch let wrong as Wrong {
                 control.withLock { $0.state.wrong.append("\(kind): \(wrong.text)") }
             } catch {
-                control.withLock { $0.state.broken += 1 }
+                control.withLock { control in
+                    control.state.broken += 1
+                    control.state.reasons["\(kind): \(error)", default: 0] += 1
+                }
                 usleep(20_000)
             }
         }

@@ -258,8 +258,8 @@ struct AuthorityEndToEndTests {
                 let following = Task {
                     try await client.followBundle {
                         BundleReport(sequence: held.withLock { $0?.sequence ?? 0 }, version: "test", leaves: [])
-                    } onBundle: { bundle in
-                        held.withLock { $0 = bundle }
+                    } onUpdate: { update in
+                        held.withLock { $0 = update.bundle }
                     }
                 }
                 #expect(await eventually { service.reports.all.map(\.sequence) == [0, 7] })

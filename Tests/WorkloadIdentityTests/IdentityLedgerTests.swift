@@ -91,6 +91,42 @@ import Testing
         #expect(status.description(now: later(1000)).hasPrefix("identity spiffe://td/ns/shop/sa/web has expired"))
     }
 
+    @Test("what a tainted authority signed is renewed at once, spread by the draw, and stays in use until then")
+    mutating func tainted() throws {
+        for (name, signers) in [("web", ["aa", "01"]), ("db", ["aa", "01"]), ("cache", ["bb", "02"])] {
+            ledger.hold(podUID: name, identity: try id(name), now: now)
+            _ = ledger.start(now: now)
+            _ = ledger.succeeded(
+                try id(name), notBefore: now, notAfter: later(1000), signers: signers, draw: 0.5)
+        }
+        var draws = [0.2, 0.8]
+        ledger.taint(["01"], now: later(100)) { draws.removeLast() }
+        #expect(draws.isEmpty)
+        #expect(ledger.nextDue() == later(101))
+        #expect(ledger.start(now: later(104)).count == 2)
+        #expect(ledger.statuses().allSatisfy { $0.schedule?.notAfter == later(1000) })
+        // Once it is known, it is not renewed again for it.
+        ledger.taint(["01"], now: later(105)) { 0 }
+        let names = try ["web", "db"].map(id)
+        _ = ledger.succeeded(names[0], notBefore: later(105), notAfter: later(1105), signers: ["cc", "03"], draw: 0.5)
+        // This one was signed before the taint, and came after it.
+        _ = ledger.succeeded(names[1], notBefore: later(105), notAfter: later(1105), signers: ["aa", "01"], draw: 1)
+        #expect(ledger.start(now: later(109)).isEmpty)
+        #expect(ledger.start(now: later(110)).map(\.identity) == [names[1]])
+    }
+
+    @Test("a failed renewal after a taint is tried again in its own time")
+    mutating func taintedAndFailed() throws {
+        ledger.hold(podUID: "a", identity: try id("web"), now: now)
+        _ = ledger.start(now: now)
+        _ = ledger.succeeded(try id("web"), notBefore: now, notAfter: later(1000), signers: ["01"], draw: 0.5)
+        ledger.taint(["01"], now: now) { 0 }
+        let request = try #require(ledger.start(now: now).first)
+        ledger.failed(request, IssuanceError(.unreachable, "connection refused"), now: now, draw: 1)
+        #expect(ledger.nextDue() == later(1))
+        #expect(ledger.statuses()[0].isReady(now: now))
+    }
+
     @Test("a first identity that fails is waited for with a reason")
     mutating func waiting() throws {
         ledger.hold(podUID: "a", identity: try id("web"), now: now)

@@ -60,17 +60,20 @@ public struct RotationNode: Sendable, Equatable {
     }
 
     /// nil if the node is not live. Leaves count for the root above their issuer; `issuers` has the root of every intermediate. Leaves
-    /// of an issuer that is not there count for every root: nobody's trust is withdrawn on a guess.
+    /// of an issuer that is not there count for every root: nobody's trust is withdrawn on a guess. Connections of a root that is not
+    /// there are other trust domains' affair.
     init?(_ record: NodeRecord, issuers: [AuthorityID: AuthorityID], now: Date) {
         guard !record.banned, record.expiresAt > now else { return nil }
         let report = record.acknowledgement.map { acknowledgement in
             var dependents: [AuthorityID: UInt64] = [:]
-            for leaves in acknowledgement.leaves where leaves.count > 0 {
-                let root = AuthorityID(leaves.authority).flatMap { issuers[$0] }
-                for root in root.map({ [$0] }) ?? Array(Set(issuers.values)) {
-                    dependents[root, default: 0] += UInt64(leaves.count)
+            for leaves in acknowledgement.leaves {
+                if let root = AuthorityID(leaves.authority).flatMap({ issuers[$0] }) {
+                    dependents[root, default: 0] += UInt64(leaves.count) + UInt64(leaves.connections)
+                } else if leaves.count > 0 {
+                    for root in Set(issuers.values) { dependents[root, default: 0] += UInt64(leaves.count) }
                 }
             }
+            dependents = dependents.filter { $0.value > 0 }
             return Report(sequence: acknowledgement.sequence, dependents: dependents, at: acknowledgement.at)
         }
         self.init(name: record.name, report: report)

@@ -5,6 +5,8 @@ public protocol RotationJournal: Sendable {
     func rotation() async throws(StoreError) -> StoredRotation
     /// All of it or nothing; `StoreError.conflict` if the journal or the bundle is not where the commit expects it.
     func commit(_ commit: RotationCommit) async throws(StoreError)
+    /// The newest records first, from before the last checkpoint, too.
+    func history(limit: Int) async throws(StoreError) -> [RotationRecord]
 }
 
 /// The journal from its last checkpoint on, and the authorities, read in one transaction.

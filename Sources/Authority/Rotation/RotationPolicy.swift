@@ -44,7 +44,7 @@ public struct RotationPolicy: Sendable, Equatable {
     func needed(at now: Date) -> Date { now.advanced(by: leaf * Int(AuthorityLifetimes.issuerToSubjectRatio)) }
 
     /// From when on neither leaf nor connection can depend on an authority that signs no more.
-    func drainedAt(_ authority: RotatingAuthority) -> Date {
+    public func drainedAt(_ authority: RotatingAuthority) -> Date {
         let retired = authority.retiredAt ?? authority.since
         let last = min(authority.notAfter, retired.addingTimeInterval(TimeInterval(authority.leafLifetime)))
         return last.advanced(by: skew + connectionAge)

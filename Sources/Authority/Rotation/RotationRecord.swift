@@ -19,6 +19,12 @@ public struct RotationRecord: Sendable, Equatable, Codable {
         case leafLifetime(seconds: Int64)
     }
 
+    /// Why the step, or the rotation that begins with it, was asked for past the guards.
+    public var reason: RotationReason? {
+        if case .started(_, let reason, _) = step { return reason }
+        return override?.reason
+    }
+
     /// That somebody, or an emergency, went past a guard.
     public struct Override: Sendable, Equatable, Codable {
         public let reason: RotationReason
@@ -33,6 +39,34 @@ public struct RotationRecord: Sendable, Equatable, Codable {
     /// The bundle's sequence after this step.
     public let sequence: UInt64
     public let override: Override?
+}
+
+extension RotationRecord.Step {
+    /// One word, or two, for lists.
+    public var word: String {
+        switch self {
+        case .checkpoint: "checkpoint"
+        case .started: "started"
+        case .prepared: "prepared"
+        case .activated: "activated"
+        case .tainted: "tainted"
+        case .revoked: "revoked"
+        case .expired: "expired"
+        case .aborted: "aborted"
+        case .finished: "finished"
+        case .leafLifetime: "leaf lifetime"
+        }
+    }
+
+    /// The one whose state changes.
+    public var authority: AuthorityID? {
+        switch self {
+        case .prepared(let id, _, _), .activated(let id, _), .tainted(let id), .revoked(let id), .expired(let id),
+            .aborted(let id, _):
+            id
+        case .checkpoint, .started, .finished, .leafLifetime: nil
+        }
+    }
 }
 
 /// Why somebody wants what the guards forbid: 1 to 500 bytes on one line.

@@ -38,6 +38,8 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
     case nothingToResume
     case nothingToRotate
     case unusableReason
+    /// What an operator wrote names no authority.
+    case unnamed(String)
 
     /// Whether `--force` with a reason goes past it.
     public var yieldsToForce: Bool {
@@ -74,6 +76,7 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
         case .rotationUnderWay(let id): return "rotation \(id) is under way"
         case .nothingToResume: return "no rotation is under way"
         case .nothingToRotate: return "there is no authority yet"
+        case .unnamed(let text): return "“\(text)” is not an authority's id"
         case .unusableReason:
             return "a reason is 1 to \(RotationReason.sizeMax) bytes of text on one line"
         }
@@ -89,7 +92,7 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
         case .inUse: return "wait for the leaves to be issued anew; --force with a reason cuts their connections off"
         case .undrained: return "wait, or cut off what may be left with --force and a reason"
         case .clockWentBack: return "set the clock (NTP); if the journal is what is wrong, use --force with a reason"
-        case .unknown, .nothingToRotate, .nothingToResume: return "“culvert ca status” lists what there is"
+        case .unknown, .unnamed, .nothingToRotate, .nothingToResume: return "“culvert ca status” lists what there is"
         case .wrongState(_, is: .active, wanted: .old):
             return "activate another first: “culvert ca rotate --emergency” does it all in order"
         case .wrongState(_, is: .prepared, wanted: .old): return "it has signed nothing: “culvert ca abort” drops it"
@@ -108,5 +111,53 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
     private static func list<Element>(_ elements: [Element], _ text: (Element) -> String) -> String {
         let shown = elements.prefix(5).map(text).joined(separator: ", ")
         return elements.count > 5 ? "\(shown) and \(elements.count - 5) more" : shown
+    }
+}
+
+extension RotationRefusal {
+    /// A wait ends by itself, by time or by what nodes do, and a reason goes past it; the others stay as they are.
+    public var isWait: Bool {
+        switch self {
+        case .awaitingAcknowledgement, .awaitingReports, .inUse, .undrained, .clockWentBack: true
+        default: false
+        }
+    }
+
+    /// One word for programs.
+    public var kind: String {
+        switch self {
+        case .awaitingAcknowledgement: "acknowledgement"
+        case .awaitingReports: "reports"
+        case .inUse: "use"
+        case .undrained: "drain"
+        case .clockWentBack: "clock"
+        default: "refused"
+        }
+    }
+
+    public var authority: AuthorityID? {
+        switch self {
+        case .awaitingAcknowledgement(let id, _, _), .awaitingReports(let id, _), .inUse(let id, _),
+            .undrained(let id, _),
+            .unknown(let id), .wrongState(let id, _, _), .alreadyPrepared(let id), .notYetValid(let id, _),
+            .tooLittleLife(let id, _, _), .keyUsedBefore(let id):
+            id
+        default: nil
+        }
+    }
+
+    /// Whom it waits for.
+    public var nodes: [NodeName] {
+        switch self {
+        case .awaitingAcknowledgement(_, _, let laggards): laggards.map(\.node)
+        case .awaitingReports(_, let nodes): nodes
+        case .inUse(_, let dependents): dependents.map(\.node)
+        default: []
+        }
+    }
+
+    /// When it ends by time alone.
+    public var until: Date? {
+        if case .undrained(_, let until) = self { until } else { nil }
     }
 }

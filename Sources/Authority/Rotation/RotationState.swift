@@ -73,6 +73,8 @@ public struct RotationState: Sendable, Equatable, Codable {
     /// The only one that signs.
     public var active: RotatingAuthority? { authorities.first { $0.state == .active } }
     public var prepared: RotatingAuthority? { authorities.first { $0.state == .prepared } }
+    /// What nothing should depend on any more.
+    public var tainted: [AuthorityID] { authorities.filter { $0.state == .tainted }.map(\.id) }
     public var bundle: [AuthorityID] { authorities.filter(\.isInBundle).map(\.id) }
 
     /// What everybody else has to be told, all of it, as after a restart. Doing any of it twice changes nothing.
@@ -80,7 +82,7 @@ public struct RotationState: Sendable, Equatable, Codable {
         var effects: [RotationEffect] = []
         if !bundle.isEmpty { effects.append(.publish(sequence: sequence)) }
         if let active { effects.append(.sign(with: active.id)) }
-        return effects + authorities.filter { $0.state == .tainted }.map { .reissue(leavesOf: $0.id) }
+        return effects + tainted.map { .reissue(leavesOf: $0) }
     }
 
     /// Takes one step, or none of it if the record does not follow on this state.

@@ -42,6 +42,15 @@ extension SQLiteAuthorityStore: RotationJournal {
         }
     }
 
+    public func history(limit: Int) async throws(StoreError) -> [RotationRecord] {
+        let path = path
+        return try await read { db in
+            try Row.fetchAll(
+                db, sql: "SELECT * FROM rotation_journal ORDER BY position DESC LIMIT ?", arguments: [limit]
+            ).map { try Self.rotationRecord($0, path: path) }
+        }
+    }
+
     private static func rotationRecord(_ row: Row, path: String) throws -> RotationRecord {
         try RotationRecord(
             stored: [UInt8](row["record"] as Data), digest: [UInt8](row["digest"] as Data), position: row["position"],

@@ -133,13 +133,16 @@ extension AuthorityClient: SVIDIssuer {
 }
 
 extension AuthorityClient {
+    /// Has the authority told of what there is now, if the trust bundle is being followed.
+    public func reportSoon() { connection.withLock { _ = $0.stream?.yield() } }
+
     /// Follows the trust bundle until the connection or the task ends, or the SVID is replaced; the caller calls again after a pause.
     /// One call at a time.
     ///
-    /// `report` is asked at the start, after each `onBundle`, and every minute; its sequence is the bundle in use.
+    /// `report` is asked at the start, after each `onUpdate`, every minute, and after `reportSoon`; its sequence is the bundle in use.
     public func followBundle(
         report: @escaping @Sendable () async -> BundleReport,
-        onBundle: @escaping @Sendable (TrustBundle) async -> Void
+        onUpdate: @escaping @Sendable (TrustUpdate) async -> Void
     ) async throws(AuthorityCallError) {
         let (reports, outbox) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         outbox.yield()
@@ -161,7 +164,7 @@ extension AuthorityClient {
                 }
                 defer { clock.cancel() }
                 for try await update in response.messages {
-                    await onBundle(try TrustBundle(update.bundle, of: trustDomain))
+                    await onUpdate(try TrustUpdate(update, of: trustDomain))
                     outbox.yield()
                 }
             }

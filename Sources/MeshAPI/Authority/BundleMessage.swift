@@ -69,18 +69,21 @@ extension [Certificate] {
     }
 }
 
-/// What a node tells the authority of itself: the bundle it verifies peers with, and the leaves it holds.
+/// What a node tells the authority of itself: the bundle it verifies peers with, and what it has that depends on which authority.
 public struct BundleReport: Hashable, Sendable {
     public struct Leaves: Hashable, Sendable {
-        /// Lower-case hexadecimal subject key identifier of the signer.
+        /// Lower-case hexadecimal subject key identifier: of the signer for leaves, of the root for connections.
         public let authorityID: String
-        public let count: Int
-        public let oldestExpiry: Date
+        public var count: Int
+        /// nil without leaves.
+        public var oldestExpiry: Date?
+        public var connections: Int
 
-        public init(authorityID: String, count: Int, oldestExpiry: Date) {
+        public init(authorityID: String, count: Int = 0, oldestExpiry: Date? = nil, connections: Int = 0) {
             self.authorityID = authorityID
             self.count = count
             self.oldestExpiry = oldestExpiry
+            self.connections = connections
         }
     }
 
@@ -106,7 +109,8 @@ extension Culvert_Authority_V1_BundleAcknowledgement {
             var message = Culvert_Authority_V1_AuthorityLeaves()
             message.authorityID = leaves.authorityID
             message.count = UInt32(clamping: leaves.count)
-            message.oldestExpiry = Int64(leaves.oldestExpiry.timeIntervalSince1970)
+            message.oldestExpiry = leaves.oldestExpiry.map { Int64($0.timeIntervalSince1970) } ?? 0
+            message.connections = UInt32(clamping: leaves.connections)
             return message
         }
     }
@@ -123,7 +127,8 @@ extension BundleReport {
         leaves = message.leaves.prefix(Self.leavesMax).map { leaves in
             Leaves(
                 authorityID: leaves.authorityID.shortened(to: Self.textBytesMax), count: Int(leaves.count),
-                oldestExpiry: Date(timeIntervalSince1970: Double(leaves.oldestExpiry)))
+                oldestExpiry: leaves.count == 0 ? nil : Date(timeIntervalSince1970: Double(leaves.oldestExpiry)),
+                connections: Int(leaves.connections))
         }
     }
 }

@@ -46,10 +46,24 @@ public enum Culvert_Authority_V1_AuthorityAdmin: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Rotate" metadata.
+        public enum Rotate: Sendable {
+            /// Request type for "Rotate".
+            public typealias Input = Culvert_Authority_V1_RotateRequest
+            /// Response type for "Rotate".
+            public typealias Output = Culvert_Authority_V1_RotateResponse
+            /// Descriptor for "Rotate".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "culvert.authority.v1.AuthorityAdmin"),
+                method: "Rotate",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "culvert.authority.v1.AuthorityAdmin" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateJoinToken.descriptor,
-            Status.descriptor
+            Status.descriptor,
+            Rotate.descriptor
         ]
     }
 }
@@ -103,6 +117,24 @@ extension Culvert_Authority_V1_AuthorityAdmin {
             request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_StatusRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_StatusResponse>
+
+        /// Handle the "Rotate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One step, or a whole rotation, of the authorities. What is refused is no error of the call: the answer says why.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Culvert_Authority_V1_RotateRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Culvert_Authority_V1_RotateResponse` messages.
+        func rotate(
+            request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_RotateRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_RotateResponse>
     }
 
     /// Service protocol for the "culvert.authority.v1.AuthorityAdmin" service.
@@ -140,6 +172,24 @@ extension Culvert_Authority_V1_AuthorityAdmin {
             request: GRPCCore.ServerRequest<Culvert_Authority_V1_StatusRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_StatusResponse>
+
+        /// Handle the "Rotate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One step, or a whole rotation, of the authorities. What is refused is no error of the call: the answer says why.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_RotateRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Culvert_Authority_V1_RotateResponse` message.
+        func rotate(
+            request: GRPCCore.ServerRequest<Culvert_Authority_V1_RotateRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_RotateResponse>
     }
 
     /// Simple service protocol for the "culvert.authority.v1.AuthorityAdmin" service.
@@ -175,6 +225,24 @@ extension Culvert_Authority_V1_AuthorityAdmin {
             request: Culvert_Authority_V1_StatusRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Culvert_Authority_V1_StatusResponse
+
+        /// Handle the "Rotate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One step, or a whole rotation, of the authorities. What is refused is no error of the call: the answer says why.
+        ///
+        /// - Parameters:
+        ///   - request: A `Culvert_Authority_V1_RotateRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Culvert_Authority_V1_RotateResponse` to respond with.
+        func rotate(
+            request: Culvert_Authority_V1_RotateRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Culvert_Authority_V1_RotateResponse
     }
 }
 
@@ -199,6 +267,17 @@ extension Culvert_Authority_V1_AuthorityAdmin.StreamingServiceProtocol {
             serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_StatusResponse>(),
             handler: { request, context in
                 try await self.status(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Culvert_Authority_V1_AuthorityAdmin.Method.Rotate.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_RotateRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_RotateResponse>(),
+            handler: { request, context in
+                try await self.rotate(
                     request: request,
                     context: context
                 )
@@ -231,6 +310,17 @@ extension Culvert_Authority_V1_AuthorityAdmin.ServiceProtocol {
         )
         return GRPCCore.StreamingServerResponse(single: response)
     }
+
+    public func rotate(
+        request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_RotateRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_RotateResponse> {
+        let response = try await self.rotate(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
 }
 
 // Default implementation of methods from 'ServiceProtocol'.
@@ -255,6 +345,19 @@ extension Culvert_Authority_V1_AuthorityAdmin.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_StatusResponse> {
         return GRPCCore.ServerResponse<Culvert_Authority_V1_StatusResponse>(
             message: try await self.status(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func rotate(
+        request: GRPCCore.ServerRequest<Culvert_Authority_V1_RotateRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_RotateResponse> {
+        return GRPCCore.ServerResponse<Culvert_Authority_V1_RotateResponse>(
+            message: try await self.rotate(
                 request: request.message,
                 context: context
             ),
@@ -308,6 +411,29 @@ extension Culvert_Authority_V1_AuthorityAdmin {
             deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_StatusResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_StatusResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Rotate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One step, or a whole rotation, of the authorities. What is refused is no error of the call: the answer says why.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_RotateRequest` message.
+        ///   - serializer: A serializer for `Culvert_Authority_V1_RotateRequest` messages.
+        ///   - deserializer: A deserializer for `Culvert_Authority_V1_RotateResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func rotate<Result>(
+            request: GRPCCore.ClientRequest<Culvert_Authority_V1_RotateRequest>,
+            serializer: some GRPCCore.MessageSerializer<Culvert_Authority_V1_RotateRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_RotateResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_RotateResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -386,6 +512,40 @@ extension Culvert_Authority_V1_AuthorityAdmin {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "Rotate" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > One step, or a whole rotation, of the authorities. What is refused is no error of the call: the answer says why.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_RotateRequest` message.
+        ///   - serializer: A serializer for `Culvert_Authority_V1_RotateRequest` messages.
+        ///   - deserializer: A deserializer for `Culvert_Authority_V1_RotateResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func rotate<Result>(
+            request: GRPCCore.ClientRequest<Culvert_Authority_V1_RotateRequest>,
+            serializer: some GRPCCore.MessageSerializer<Culvert_Authority_V1_RotateRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_RotateResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_RotateResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Culvert_Authority_V1_AuthorityAdmin.Method.Rotate.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -437,6 +597,35 @@ extension Culvert_Authority_V1_AuthorityAdmin.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_StatusRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_StatusResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Rotate" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > One step, or a whole rotation, of the authorities. What is refused is no error of the call: the answer says why.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Culvert_Authority_V1_RotateRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func rotate<Result>(
+        request: GRPCCore.ClientRequest<Culvert_Authority_V1_RotateRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_RotateResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.rotate(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_RotateRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_RotateResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -498,6 +687,39 @@ extension Culvert_Authority_V1_AuthorityAdmin.ClientProtocol {
             metadata: metadata
         )
         return try await self.status(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Rotate" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > One step, or a whole rotation, of the authorities. What is refused is no error of the call: the answer says why.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func rotate<Result>(
+        _ message: Culvert_Authority_V1_RotateRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_RotateResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Culvert_Authority_V1_RotateRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.rotate(
             request: request,
             options: options,
             onResponse: handleResponse

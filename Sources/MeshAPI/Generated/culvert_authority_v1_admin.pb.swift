@@ -20,6 +20,68 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+public nonisolated enum Culvert_Authority_V1_RotationCommand: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+  case unspecified // = 0
+  case prepare // = 1
+  case activate // = 2
+  case taint // = 3
+  case revoke // = 4
+  case abort // = 5
+  case rotate // = 6
+  case rotateInEmergency // = 7
+  case resume // = 8
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .unspecified
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .unspecified
+    case 1: self = .prepare
+    case 2: self = .activate
+    case 3: self = .taint
+    case 4: self = .revoke
+    case 5: self = .abort
+    case 6: self = .rotate
+    case 7: self = .rotateInEmergency
+    case 8: self = .resume
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .unspecified: return 0
+    case .prepare: return 1
+    case .activate: return 2
+    case .taint: return 3
+    case .revoke: return 4
+    case .abort: return 5
+    case .rotate: return 6
+    case .rotateInEmergency: return 7
+    case .resume: return 8
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [Culvert_Authority_V1_RotationCommand] = [
+    .unspecified,
+    .prepare,
+    .activate,
+    .taint,
+    .revoke,
+    .abort,
+    .rotate,
+    .rotateInEmergency,
+    .resume,
+  ]
+
+}
+
 public nonisolated struct Culvert_Authority_V1_CreateJoinTokenRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -60,26 +122,213 @@ public nonisolated struct Culvert_Authority_V1_StatusRequest: Sendable {
   public init() {}
 }
 
-public nonisolated struct Culvert_Authority_V1_StatusResponse: Sendable {
+public nonisolated struct Culvert_Authority_V1_StatusResponse: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var trustDomain: String = String()
+  public var trustDomain: String {
+    get {_storage._trustDomain}
+    set {_uniqueStorage()._trustDomain = newValue}
+  }
 
-  public var authorities: [Culvert_Authority_V1_AuthorityStatus] = []
+  public var authorities: [Culvert_Authority_V1_AuthorityStatus] {
+    get {_storage._authorities}
+    set {_uniqueStorage()._authorities = newValue}
+  }
 
-  public var bundleSequence: UInt64 = 0
+  public var bundleSequence: UInt64 {
+    get {_storage._bundleSequence}
+    set {_uniqueStorage()._bundleSequence = newValue}
+  }
 
-  public var nodes: [Culvert_Authority_V1_NodeStatus] = []
+  public var nodes: [Culvert_Authority_V1_NodeStatus] {
+    get {_storage._nodes}
+    set {_uniqueStorage()._nodes = newValue}
+  }
 
-  public var issued: UInt64 = 0
+  public var issued: UInt64 {
+    get {_storage._issued}
+    set {_uniqueStorage()._issued = newValue}
+  }
 
-  public var denied: UInt64 = 0
+  public var denied: UInt64 {
+    get {_storage._denied}
+    set {_uniqueStorage()._denied = newValue}
+  }
+
+  /// The rotation that is under way.
+  public var rotation: Culvert_Authority_V1_RotationUnderWay {
+    get {_storage._rotation ?? Culvert_Authority_V1_RotationUnderWay()}
+    set {_uniqueStorage()._rotation = newValue}
+  }
+  /// Returns true if `rotation` has been explicitly set.
+  public var hasRotation: Bool {_storage._rotation != nil}
+  /// Clears the value of `rotation`. Subsequent reads from it will return its default value.
+  public mutating func clearRotation() {_uniqueStorage()._rotation = nil}
+
+  /// What the next step, which is due, waits for.
+  public var waiting: Culvert_Authority_V1_RotationWait {
+    get {_storage._waiting ?? Culvert_Authority_V1_RotationWait()}
+    set {_uniqueStorage()._waiting = newValue}
+  }
+  /// Returns true if `waiting` has been explicitly set.
+  public var hasWaiting: Bool {_storage._waiting != nil}
+  /// Clears the value of `waiting`. Subsequent reads from it will return its default value.
+  public mutating func clearWaiting() {_uniqueStorage()._waiting = nil}
+
+  /// When a step will be due by time alone; 0: not known.
+  public var nextStepAt: Int64 {
+    get {_storage._nextStepAt}
+    set {_uniqueStorage()._nextStepAt = newValue}
+  }
+
+  /// The newest first.
+  public var history: [Culvert_Authority_V1_RotationStep] {
+    get {_storage._history}
+    set {_uniqueStorage()._history = newValue}
+  }
+
+  public var warnings: [String] {
+    get {_storage._warnings}
+    set {_uniqueStorage()._warnings = newValue}
+  }
+
+  public var clamped: UInt64 {
+    get {_storage._clamped}
+    set {_uniqueStorage()._clamped = newValue}
+  }
+
+  public var leafLifetimeSeconds: UInt32 {
+    get {_storage._leafLifetimeSeconds}
+    set {_uniqueStorage()._leafLifetimeSeconds = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct Culvert_Authority_V1_RotationUnderWay: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The history's position of its start.
+  public var id: UInt64 = 0
+
+  public var emergency: Bool = false
+
+  public var reason: String = String()
+
+  public var startedAt: Int64 = 0
+
+  /// What will be revoked at its end.
+  public var replaces: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Culvert_Authority_V1_RotationWait: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// "acknowledgement", "reports", "use", "drain", "clock" or "refused".
+  public var kind: String = String()
+
+  public var description_p: String = String()
+
+  public var hint: String = String()
+
+  public var authorityID: String = String()
+
+  /// Whom it waits for.
+  public var nodes: [String] = []
+
+  /// 0: not known.
+  public var until: Int64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Culvert_Authority_V1_RotationStep: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var position: UInt64 = 0
+
+  public var at: Int64 = 0
+
+  /// "started", "prepared", "activated", "tainted", "revoked", "expired", "aborted", "finished", "leaf lifetime" or "checkpoint".
+  public var step: String = String()
+
+  public var authorityID: String = String()
+
+  /// The bundle's, after it.
+  public var bundleSequence: UInt64 = 0
+
+  /// Why it went past a guard, or why the rotation was started.
+  public var reason: String = String()
+
+  /// What it did not wait for.
+  public var waived: String = String()
+
+  public var emergency: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Culvert_Authority_V1_RotateRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var command: Culvert_Authority_V1_RotationCommand = .unspecified
+
+  /// To activate, taint or revoke.
+  public var authorityID: String = String()
+
+  /// To activate or revoke without waiting, and for an emergency.
+  public var reason: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Culvert_Authority_V1_RotateResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Taken at once.
+  public var steps: [Culvert_Authority_V1_RotationStep] = []
+
+  /// Why there were none.
+  public var refusal: Culvert_Authority_V1_RotationWait {
+    get {_refusal ?? Culvert_Authority_V1_RotationWait()}
+    set {_refusal = newValue}
+  }
+  /// Returns true if `refusal` has been explicitly set.
+  public var hasRefusal: Bool {self._refusal != nil}
+  /// Clears the value of `refusal`. Subsequent reads from it will return its default value.
+  public mutating func clearRefusal() {self._refusal = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _refusal: Culvert_Authority_V1_RotationWait? = nil
 }
 
 public nonisolated struct Culvert_Authority_V1_AuthorityStatus: Sendable {
@@ -101,6 +350,25 @@ public nonisolated struct Culvert_Authority_V1_AuthorityStatus: Sendable {
 
   /// "root" or "intermediate".
   public var kind: String = String()
+
+  /// Of its present state; 0 for intermediates.
+  public var since: Int64 = 0
+
+  /// The first bundle that has it; 0 for intermediates.
+  public var publishedIn: UInt64 = 0
+
+  /// What live nodes say depends on it.
+  public var leaves: UInt64 = 0
+
+  public var connections: UInt64 = 0
+
+  /// From when on nothing can depend on it by time alone; 0 while it signs or has not.
+  public var drainedAt: Int64 = 0
+
+  /// When time alone prepares, and activates, its successor; 0 unless it is the active root.
+  public var successorPreparedAt: Int64 = 0
+
+  public var successorActivatedAt: Int64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -127,6 +395,19 @@ public nonisolated struct Culvert_Authority_V1_NodeStatus: Sendable {
   /// SVIDs in use on the node.
   public var leaves: UInt32 = 0
 
+  /// When it said so.
+  public var acknowledgedAt: Int64 = 0
+
+  public var connections: UInt32 = 0
+
+  /// Since when there is a bundle that it has not acknowledged; 0: it has the newest.
+  public var behindSince: Int64 = 0
+
+  public var live: Bool = false
+
+  /// Of the node's software.
+  public var version: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -135,6 +416,10 @@ public nonisolated struct Culvert_Authority_V1_NodeStatus: Sendable {
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "culvert.authority.v1"
+
+nonisolated extension Culvert_Authority_V1_RotationCommand: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0ROTATION_COMMAND_UNSPECIFIED\0\u{1}ROTATION_COMMAND_PREPARE\0\u{1}ROTATION_COMMAND_ACTIVATE\0\u{1}ROTATION_COMMAND_TAINT\0\u{1}ROTATION_COMMAND_REVOKE\0\u{1}ROTATION_COMMAND_ABORT\0\u{1}ROTATION_COMMAND_ROTATE\0\u{1}ROTATION_COMMAND_ROTATE_IN_EMERGENCY\0\u{1}ROTATION_COMMAND_RESUME\0")
+}
 
 nonisolated extension Culvert_Authority_V1_CreateJoinTokenRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CreateJoinTokenRequest"
@@ -227,7 +512,161 @@ nonisolated extension Culvert_Authority_V1_StatusRequest: SwiftProtobuf.Message,
 
 nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}authorities\0\u{3}bundle_sequence\0\u{1}nodes\0\u{1}issued\0\u{1}denied\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}authorities\0\u{3}bundle_sequence\0\u{1}nodes\0\u{1}issued\0\u{1}denied\0\u{1}rotation\0\u{1}waiting\0\u{3}next_step_at\0\u{1}history\0\u{1}warnings\0\u{1}clamped\0\u{3}leaf_lifetime_seconds\0")
+
+  fileprivate class _StorageClass {
+    var _trustDomain: String = String()
+    var _authorities: [Culvert_Authority_V1_AuthorityStatus] = []
+    var _bundleSequence: UInt64 = 0
+    var _nodes: [Culvert_Authority_V1_NodeStatus] = []
+    var _issued: UInt64 = 0
+    var _denied: UInt64 = 0
+    var _rotation: Culvert_Authority_V1_RotationUnderWay? = nil
+    var _waiting: Culvert_Authority_V1_RotationWait? = nil
+    var _nextStepAt: Int64 = 0
+    var _history: [Culvert_Authority_V1_RotationStep] = []
+    var _warnings: [String] = []
+    var _clamped: UInt64 = 0
+    var _leafLifetimeSeconds: UInt32 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _trustDomain = source._trustDomain
+      _authorities = source._authorities
+      _bundleSequence = source._bundleSequence
+      _nodes = source._nodes
+      _issued = source._issued
+      _denied = source._denied
+      _rotation = source._rotation
+      _waiting = source._waiting
+      _nextStepAt = source._nextStepAt
+      _history = source._history
+      _warnings = source._warnings
+      _clamped = source._clamped
+      _leafLifetimeSeconds = source._leafLifetimeSeconds
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._trustDomain) }()
+        case 2: try { try decoder.decodeRepeatedMessageField(value: &_storage._authorities) }()
+        case 3: try { try decoder.decodeSingularUInt64Field(value: &_storage._bundleSequence) }()
+        case 4: try { try decoder.decodeRepeatedMessageField(value: &_storage._nodes) }()
+        case 5: try { try decoder.decodeSingularUInt64Field(value: &_storage._issued) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._denied) }()
+        case 7: try { try decoder.decodeSingularMessageField(value: &_storage._rotation) }()
+        case 8: try { try decoder.decodeSingularMessageField(value: &_storage._waiting) }()
+        case 9: try { try decoder.decodeSingularInt64Field(value: &_storage._nextStepAt) }()
+        case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._history) }()
+        case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._warnings) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._clamped) }()
+        case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._leafLifetimeSeconds) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._trustDomain.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._trustDomain, fieldNumber: 1)
+      }
+      if !_storage._authorities.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._authorities, fieldNumber: 2)
+      }
+      if _storage._bundleSequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._bundleSequence, fieldNumber: 3)
+      }
+      if !_storage._nodes.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._nodes, fieldNumber: 4)
+      }
+      if _storage._issued != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._issued, fieldNumber: 5)
+      }
+      if _storage._denied != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._denied, fieldNumber: 6)
+      }
+      try { if let v = _storage._rotation {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+      } }()
+      try { if let v = _storage._waiting {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
+      } }()
+      if _storage._nextStepAt != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._nextStepAt, fieldNumber: 9)
+      }
+      if !_storage._history.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._history, fieldNumber: 10)
+      }
+      if !_storage._warnings.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._warnings, fieldNumber: 11)
+      }
+      if _storage._clamped != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._clamped, fieldNumber: 12)
+      }
+      if _storage._leafLifetimeSeconds != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._leafLifetimeSeconds, fieldNumber: 13)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Culvert_Authority_V1_StatusResponse, rhs: Culvert_Authority_V1_StatusResponse) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._trustDomain != rhs_storage._trustDomain {return false}
+        if _storage._authorities != rhs_storage._authorities {return false}
+        if _storage._bundleSequence != rhs_storage._bundleSequence {return false}
+        if _storage._nodes != rhs_storage._nodes {return false}
+        if _storage._issued != rhs_storage._issued {return false}
+        if _storage._denied != rhs_storage._denied {return false}
+        if _storage._rotation != rhs_storage._rotation {return false}
+        if _storage._waiting != rhs_storage._waiting {return false}
+        if _storage._nextStepAt != rhs_storage._nextStepAt {return false}
+        if _storage._history != rhs_storage._history {return false}
+        if _storage._warnings != rhs_storage._warnings {return false}
+        if _storage._clamped != rhs_storage._clamped {return false}
+        if _storage._leafLifetimeSeconds != rhs_storage._leafLifetimeSeconds {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Culvert_Authority_V1_RotationUnderWay: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RotationUnderWay"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}emergency\0\u{1}reason\0\u{3}started_at\0\u{1}replaces\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -235,46 +674,240 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.trustDomain) }()
-      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.authorities) }()
-      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.bundleSequence) }()
-      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.nodes) }()
-      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.issued) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.denied) }()
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.emergency) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.startedAt) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.replaces) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.trustDomain.isEmpty {
-      try visitor.visitSingularStringField(value: self.trustDomain, fieldNumber: 1)
+    if self.id != 0 {
+      try visitor.visitSingularUInt64Field(value: self.id, fieldNumber: 1)
     }
-    if !self.authorities.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.authorities, fieldNumber: 2)
+    if self.emergency != false {
+      try visitor.visitSingularBoolField(value: self.emergency, fieldNumber: 2)
     }
-    if self.bundleSequence != 0 {
-      try visitor.visitSingularUInt64Field(value: self.bundleSequence, fieldNumber: 3)
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
     }
-    if !self.nodes.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.nodes, fieldNumber: 4)
+    if self.startedAt != 0 {
+      try visitor.visitSingularInt64Field(value: self.startedAt, fieldNumber: 4)
     }
-    if self.issued != 0 {
-      try visitor.visitSingularUInt64Field(value: self.issued, fieldNumber: 5)
-    }
-    if self.denied != 0 {
-      try visitor.visitSingularUInt64Field(value: self.denied, fieldNumber: 6)
+    if !self.replaces.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.replaces, fieldNumber: 5)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: Culvert_Authority_V1_StatusResponse, rhs: Culvert_Authority_V1_StatusResponse) -> Bool {
-    if lhs.trustDomain != rhs.trustDomain {return false}
-    if lhs.authorities != rhs.authorities {return false}
-    if lhs.bundleSequence != rhs.bundleSequence {return false}
+  public static func ==(lhs: Culvert_Authority_V1_RotationUnderWay, rhs: Culvert_Authority_V1_RotationUnderWay) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.emergency != rhs.emergency {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.startedAt != rhs.startedAt {return false}
+    if lhs.replaces != rhs.replaces {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Culvert_Authority_V1_RotationWait: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RotationWait"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}description\0\u{1}hint\0\u{3}authority_id\0\u{1}nodes\0\u{1}until\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.kind) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.description_p) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.hint) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.authorityID) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.nodes) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.until) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.kind.isEmpty {
+      try visitor.visitSingularStringField(value: self.kind, fieldNumber: 1)
+    }
+    if !self.description_p.isEmpty {
+      try visitor.visitSingularStringField(value: self.description_p, fieldNumber: 2)
+    }
+    if !self.hint.isEmpty {
+      try visitor.visitSingularStringField(value: self.hint, fieldNumber: 3)
+    }
+    if !self.authorityID.isEmpty {
+      try visitor.visitSingularStringField(value: self.authorityID, fieldNumber: 4)
+    }
+    if !self.nodes.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.nodes, fieldNumber: 5)
+    }
+    if self.until != 0 {
+      try visitor.visitSingularInt64Field(value: self.until, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Culvert_Authority_V1_RotationWait, rhs: Culvert_Authority_V1_RotationWait) -> Bool {
+    if lhs.kind != rhs.kind {return false}
+    if lhs.description_p != rhs.description_p {return false}
+    if lhs.hint != rhs.hint {return false}
+    if lhs.authorityID != rhs.authorityID {return false}
     if lhs.nodes != rhs.nodes {return false}
-    if lhs.issued != rhs.issued {return false}
-    if lhs.denied != rhs.denied {return false}
+    if lhs.until != rhs.until {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Culvert_Authority_V1_RotationStep: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RotationStep"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}position\0\u{1}at\0\u{1}step\0\u{3}authority_id\0\u{3}bundle_sequence\0\u{1}reason\0\u{1}waived\0\u{1}emergency\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.position) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.at) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.step) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.authorityID) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.bundleSequence) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.waived) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.emergency) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.position != 0 {
+      try visitor.visitSingularUInt64Field(value: self.position, fieldNumber: 1)
+    }
+    if self.at != 0 {
+      try visitor.visitSingularInt64Field(value: self.at, fieldNumber: 2)
+    }
+    if !self.step.isEmpty {
+      try visitor.visitSingularStringField(value: self.step, fieldNumber: 3)
+    }
+    if !self.authorityID.isEmpty {
+      try visitor.visitSingularStringField(value: self.authorityID, fieldNumber: 4)
+    }
+    if self.bundleSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bundleSequence, fieldNumber: 5)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 6)
+    }
+    if !self.waived.isEmpty {
+      try visitor.visitSingularStringField(value: self.waived, fieldNumber: 7)
+    }
+    if self.emergency != false {
+      try visitor.visitSingularBoolField(value: self.emergency, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Culvert_Authority_V1_RotationStep, rhs: Culvert_Authority_V1_RotationStep) -> Bool {
+    if lhs.position != rhs.position {return false}
+    if lhs.at != rhs.at {return false}
+    if lhs.step != rhs.step {return false}
+    if lhs.authorityID != rhs.authorityID {return false}
+    if lhs.bundleSequence != rhs.bundleSequence {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.waived != rhs.waived {return false}
+    if lhs.emergency != rhs.emergency {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Culvert_Authority_V1_RotateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RotateRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}command\0\u{3}authority_id\0\u{1}reason\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularEnumField(value: &self.command) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.authorityID) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.command != .unspecified {
+      try visitor.visitSingularEnumField(value: self.command, fieldNumber: 1)
+    }
+    if !self.authorityID.isEmpty {
+      try visitor.visitSingularStringField(value: self.authorityID, fieldNumber: 2)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Culvert_Authority_V1_RotateRequest, rhs: Culvert_Authority_V1_RotateRequest) -> Bool {
+    if lhs.command != rhs.command {return false}
+    if lhs.authorityID != rhs.authorityID {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Culvert_Authority_V1_RotateResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RotateResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}steps\0\u{1}refusal\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.steps) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._refusal) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.steps.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.steps, fieldNumber: 1)
+    }
+    try { if let v = self._refusal {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Culvert_Authority_V1_RotateResponse, rhs: Culvert_Authority_V1_RotateResponse) -> Bool {
+    if lhs.steps != rhs.steps {return false}
+    if lhs._refusal != rhs._refusal {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -282,7 +915,7 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
 
 nonisolated extension Culvert_Authority_V1_AuthorityStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AuthorityStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}subject\0\u{1}state\0\u{3}not_before\0\u{3}not_after\0\u{1}kind\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}subject\0\u{1}state\0\u{3}not_before\0\u{3}not_after\0\u{1}kind\0\u{1}since\0\u{3}published_in\0\u{1}leaves\0\u{1}connections\0\u{3}drained_at\0\u{3}successor_prepared_at\0\u{3}successor_activated_at\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -296,6 +929,13 @@ nonisolated extension Culvert_Authority_V1_AuthorityStatus: SwiftProtobuf.Messag
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.notBefore) }()
       case 5: try { try decoder.decodeSingularInt64Field(value: &self.notAfter) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self.kind) }()
+      case 7: try { try decoder.decodeSingularInt64Field(value: &self.since) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.publishedIn) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.leaves) }()
+      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.connections) }()
+      case 11: try { try decoder.decodeSingularInt64Field(value: &self.drainedAt) }()
+      case 12: try { try decoder.decodeSingularInt64Field(value: &self.successorPreparedAt) }()
+      case 13: try { try decoder.decodeSingularInt64Field(value: &self.successorActivatedAt) }()
       default: break
       }
     }
@@ -320,6 +960,27 @@ nonisolated extension Culvert_Authority_V1_AuthorityStatus: SwiftProtobuf.Messag
     if !self.kind.isEmpty {
       try visitor.visitSingularStringField(value: self.kind, fieldNumber: 6)
     }
+    if self.since != 0 {
+      try visitor.visitSingularInt64Field(value: self.since, fieldNumber: 7)
+    }
+    if self.publishedIn != 0 {
+      try visitor.visitSingularUInt64Field(value: self.publishedIn, fieldNumber: 8)
+    }
+    if self.leaves != 0 {
+      try visitor.visitSingularUInt64Field(value: self.leaves, fieldNumber: 9)
+    }
+    if self.connections != 0 {
+      try visitor.visitSingularUInt64Field(value: self.connections, fieldNumber: 10)
+    }
+    if self.drainedAt != 0 {
+      try visitor.visitSingularInt64Field(value: self.drainedAt, fieldNumber: 11)
+    }
+    if self.successorPreparedAt != 0 {
+      try visitor.visitSingularInt64Field(value: self.successorPreparedAt, fieldNumber: 12)
+    }
+    if self.successorActivatedAt != 0 {
+      try visitor.visitSingularInt64Field(value: self.successorActivatedAt, fieldNumber: 13)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -330,6 +991,13 @@ nonisolated extension Culvert_Authority_V1_AuthorityStatus: SwiftProtobuf.Messag
     if lhs.notBefore != rhs.notBefore {return false}
     if lhs.notAfter != rhs.notAfter {return false}
     if lhs.kind != rhs.kind {return false}
+    if lhs.since != rhs.since {return false}
+    if lhs.publishedIn != rhs.publishedIn {return false}
+    if lhs.leaves != rhs.leaves {return false}
+    if lhs.connections != rhs.connections {return false}
+    if lhs.drainedAt != rhs.drainedAt {return false}
+    if lhs.successorPreparedAt != rhs.successorPreparedAt {return false}
+    if lhs.successorActivatedAt != rhs.successorActivatedAt {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -337,7 +1005,7 @@ nonisolated extension Culvert_Authority_V1_AuthorityStatus: SwiftProtobuf.Messag
 
 nonisolated extension Culvert_Authority_V1_NodeStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".NodeStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}id\0\u{3}attested_at\0\u{3}expires_at\0\u{3}acknowledged_sequence\0\u{1}leaves\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}id\0\u{3}attested_at\0\u{3}expires_at\0\u{3}acknowledged_sequence\0\u{1}leaves\0\u{3}acknowledged_at\0\u{1}connections\0\u{3}behind_since\0\u{1}live\0\u{1}version\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -351,6 +1019,11 @@ nonisolated extension Culvert_Authority_V1_NodeStatus: SwiftProtobuf.Message, Sw
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.expiresAt) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.acknowledgedSequence) }()
       case 6: try { try decoder.decodeSingularUInt32Field(value: &self.leaves) }()
+      case 7: try { try decoder.decodeSingularInt64Field(value: &self.acknowledgedAt) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.connections) }()
+      case 9: try { try decoder.decodeSingularInt64Field(value: &self.behindSince) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.live) }()
+      case 11: try { try decoder.decodeSingularStringField(value: &self.version) }()
       default: break
       }
     }
@@ -375,6 +1048,21 @@ nonisolated extension Culvert_Authority_V1_NodeStatus: SwiftProtobuf.Message, Sw
     if self.leaves != 0 {
       try visitor.visitSingularUInt32Field(value: self.leaves, fieldNumber: 6)
     }
+    if self.acknowledgedAt != 0 {
+      try visitor.visitSingularInt64Field(value: self.acknowledgedAt, fieldNumber: 7)
+    }
+    if self.connections != 0 {
+      try visitor.visitSingularUInt32Field(value: self.connections, fieldNumber: 8)
+    }
+    if self.behindSince != 0 {
+      try visitor.visitSingularInt64Field(value: self.behindSince, fieldNumber: 9)
+    }
+    if self.live != false {
+      try visitor.visitSingularBoolField(value: self.live, fieldNumber: 10)
+    }
+    if !self.version.isEmpty {
+      try visitor.visitSingularStringField(value: self.version, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -385,6 +1073,11 @@ nonisolated extension Culvert_Authority_V1_NodeStatus: SwiftProtobuf.Message, Sw
     if lhs.expiresAt != rhs.expiresAt {return false}
     if lhs.acknowledgedSequence != rhs.acknowledgedSequence {return false}
     if lhs.leaves != rhs.leaves {return false}
+    if lhs.acknowledgedAt != rhs.acknowledgedAt {return false}
+    if lhs.connections != rhs.connections {return false}
+    if lhs.behindSince != rhs.behindSince {return false}
+    if lhs.live != rhs.live {return false}
+    if lhs.version != rhs.version {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -245,6 +245,9 @@ public nonisolated struct Culvert_Authority_V1_BundleUpdate: Sendable {
   /// Clears the value of `bundle`. Subsequent reads from it will return its default value.
   public mutating func clearBundle() {self._bundle = nil}
 
+  /// Roots that are in the bundle still, and whose leaves are to be issued anew at once: lower-case hexadecimal subject key identifiers.
+  public var taintedAuthorities: [String] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -264,7 +267,8 @@ public nonisolated struct Culvert_Authority_V1_BundleAcknowledgement: Sendable {
   /// Of the node's software.
   public var version: String = String()
 
-  /// Leaves in use on the node, by the authority that signed them.
+  /// What depends on which authority: leaves in use on the node by the authority that signed them, connections by the root that the
+  /// peer's chain ends at and by the root of the leaf that the node presented.
   public var leaves: [Culvert_Authority_V1_AuthorityLeaves] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -282,7 +286,10 @@ public nonisolated struct Culvert_Authority_V1_AuthorityLeaves: Sendable {
 
   public var count: UInt32 = 0
 
+  /// 0 without leaves.
   public var oldestExpiry: Int64 = 0
+
+  public var connections: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -553,7 +560,7 @@ nonisolated extension Culvert_Authority_V1_Bundle: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Culvert_Authority_V1_BundleUpdate: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BundleUpdate"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bundle\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bundle\0\u{3}tainted_authorities\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -562,6 +569,7 @@ nonisolated extension Culvert_Authority_V1_BundleUpdate: SwiftProtobuf.Message, 
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._bundle) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.taintedAuthorities) }()
       default: break
       }
     }
@@ -575,11 +583,15 @@ nonisolated extension Culvert_Authority_V1_BundleUpdate: SwiftProtobuf.Message, 
     try { if let v = self._bundle {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
     } }()
+    if !self.taintedAuthorities.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.taintedAuthorities, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Culvert_Authority_V1_BundleUpdate, rhs: Culvert_Authority_V1_BundleUpdate) -> Bool {
     if lhs._bundle != rhs._bundle {return false}
+    if lhs.taintedAuthorities != rhs.taintedAuthorities {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -627,7 +639,7 @@ nonisolated extension Culvert_Authority_V1_BundleAcknowledgement: SwiftProtobuf.
 
 nonisolated extension Culvert_Authority_V1_AuthorityLeaves: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AuthorityLeaves"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}authority_id\0\u{1}count\0\u{3}oldest_expiry\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}authority_id\0\u{1}count\0\u{3}oldest_expiry\0\u{1}connections\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -638,6 +650,7 @@ nonisolated extension Culvert_Authority_V1_AuthorityLeaves: SwiftProtobuf.Messag
       case 1: try { try decoder.decodeSingularStringField(value: &self.authorityID) }()
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.count) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.oldestExpiry) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.connections) }()
       default: break
       }
     }
@@ -653,6 +666,9 @@ nonisolated extension Culvert_Authority_V1_AuthorityLeaves: SwiftProtobuf.Messag
     if self.oldestExpiry != 0 {
       try visitor.visitSingularInt64Field(value: self.oldestExpiry, fieldNumber: 3)
     }
+    if self.connections != 0 {
+      try visitor.visitSingularUInt32Field(value: self.connections, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -660,6 +676,7 @@ nonisolated extension Culvert_Authority_V1_AuthorityLeaves: SwiftProtobuf.Messag
     if lhs.authorityID != rhs.authorityID {return false}
     if lhs.count != rhs.count {return false}
     if lhs.oldestExpiry != rhs.oldestExpiry {return false}
+    if lhs.connections != rhs.connections {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -3,7 +3,6 @@ import FoundationEssentials
 import GRPCCore
 import MeshAPI
 import SPIFFE
-import X509
 
 /// The operator's calls. Who may open the socket is its owner; nobody else is asked who they are.
 struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceProtocol {
@@ -28,35 +27,33 @@ struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceP
         }
     }
 
+    /// How much of the history a status has.
+    private static let historyMax = 200
+
+    func rotate(
+        request: Culvert_Authority_V1_RotateRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_RotateResponse {
+        do {
+            let answer = try await authority.rotate(try RotationCommand(request))
+            var response = Culvert_Authority_V1_RotateResponse()
+            response.steps = answer.taken.map(Culvert_Authority_V1_RotationStep.init)
+            if let refusal = answer.refusal { response.refusal = Culvert_Authority_V1_RotationWait(refusal) }
+            return response
+        } catch let refusal as RotationRefusal {
+            throw RPCError(code: .invalidArgument, message: "\(refusal)")
+        } catch {
+            throw RPCError(code: .failedPrecondition, message: "\(error)")
+        }
+    }
+
     func status(
         request: Culvert_Authority_V1_StatusRequest, context: ServerContext
     ) async throws -> Culvert_Authority_V1_StatusResponse {
-        let status = authority.status()
-        var response = Culvert_Authority_V1_StatusResponse()
-        response.trustDomain = status.trustDomain.name
-        response.bundleSequence = status.bundleSequence
-        response.issued = status.signed
-        response.denied = status.denied
-        response.authorities = status.authorities.map { record in
-            var message = Culvert_Authority_V1_AuthorityStatus()
-            message.id = record.id.description
-            message.subject = "\(record.certificate.subject)"
-            message.state = record.state.rawValue
-            message.kind = record.kind.rawValue
-            message.notBefore = Int64(record.certificate.notValidBefore.timeIntervalSince1970)
-            message.notAfter = Int64(record.certificate.notValidAfter.timeIntervalSince1970)
-            return message
+        do {
+            let history = try await authority.rotationHistory(limit: Self.historyMax)
+            return Culvert_Authority_V1_StatusResponse(authority.status(), history: history, now: Date())
+        } catch {
+            throw RPCError(code: .failedPrecondition, message: "\(error)")
         }
-        response.nodes = status.nodes.map { node in
-            var message = Culvert_Authority_V1_NodeStatus()
-            message.name = node.name.description
-            message.id = node.id.description
-            message.attestedAt = Int64(node.attestedAt.timeIntervalSince1970)
-            message.expiresAt = Int64(node.expiresAt.timeIntervalSince1970)
-            message.acknowledgedSequence = node.acknowledgement?.sequence ?? 0
-            message.leaves = UInt32(clamping: node.acknowledgement?.leafCount ?? 0)
-            return message
-        }
-        return response
     }
 }

@@ -22,6 +22,11 @@ final class AuthorityAuditLog: Sendable {
         case .authorityActivated(let id, let kind, let notAfter):
             logger.notice(
                 "Authority activated", metadata: ["authority": "\(id)", "kind": "\(kind)", "notAfter": time(notAfter)])
+        case .rotated(let record):
+            logger.notice("Authorities: \(record.step.word)", metadata: metadata(record))
+        case .rotationRefused(let command, let refusal):
+            logger.warning(
+                "Authorities: command refused", metadata: ["command": "\(command)", "reason": "\(refusal)"])
         case .signed(let record, let clampedFrom):
             logger.info("SVID signed", metadata: metadata(of: record, clampedFrom))
         case .minted(let record, let clampedFrom, let reason):
@@ -74,6 +79,14 @@ final class AuthorityAuditLog: Sendable {
             defer { flood = Flood(lineAt: now) }
             return flood.unreported
         }
+    }
+
+    private func metadata(_ record: RotationRecord) -> Logger.Metadata {
+        var metadata: Logger.Metadata = ["position": "\(record.position)", "bundleSequence": "\(record.sequence)"]
+        metadata["authority"] = record.step.authority.map { "\($0)" }
+        metadata["reason"] = record.reason.map { "\($0)" }
+        metadata["notWaitedFor"] = record.override.map { "\($0.waivedWait)" }
+        return metadata
     }
 
     private func time(_ date: Date) -> Logger.MetadataValue { "\(date.formatted(.iso8601))" }

@@ -1,7 +1,7 @@
 import FoundationEssentials
 import MeshAPI
 
-/// What `culvert ca status` prints: a table for people, JSON for programs.
+/// What `culvert ca status` prints, as JSON for programs; `AuthorityReport+Text` has the tables for people.
 struct AuthorityReport: Encodable, Equatable {
     struct AuthorityLine: Encodable, Equatable {
         let id: String
@@ -10,6 +10,16 @@ struct AuthorityReport: Encodable, Equatable {
         let subject: String
         let notBefore: Date
         let notAfter: Date
+        /// Of the present state; roots only.
+        let since: Date?
+        let publishedInBundle: UInt64?
+        /// What live nodes say depends on it.
+        let leaves: UInt64
+        let connections: UInt64
+        /// From when on nothing can depend on it, by time alone.
+        let drainedAt: Date?
+        let successorPreparedAt: Date?
+        let successorActivatedAt: Date?
     }
 
     struct NodeLine: Encodable, Equatable {
@@ -17,96 +27,143 @@ struct AuthorityReport: Encodable, Equatable {
         let id: String
         let attestedAt: Date
         let expiresAt: Date
+        /// Attested, not banned, its certificate not expired: rotations wait for it.
+        let live: Bool
+        let version: String
         /// 0: none yet.
         let acknowledgedSequence: UInt64
+        let acknowledgedAt: Date?
+        /// Since when there is a bundle that it has not acknowledged.
+        let behindSince: Date?
         let leaves: UInt32
+        let connections: UInt32
+    }
+
+    struct RotationLine: Encodable, Equatable {
+        let id: UInt64
+        let emergency: Bool
+        let reason: String?
+        let startedAt: Date
+        let replaces: [String]
+    }
+
+    /// What the next step, which is due, waits for.
+    struct WaitLine: Encodable, Equatable {
+        let kind: String
+        let description: String
+        let hint: String?
+        let authority: String?
+        let nodes: [String]
+        let until: Date?
+    }
+
+    struct StepLine: Encodable, Equatable {
+        let position: UInt64
+        let at: Date
+        let step: String
+        let authority: String?
+        let bundleSequence: UInt64
+        let emergency: Bool
+        let reason: String?
+        let notWaitedFor: String?
     }
 
     /// Grows when a member changes its meaning or goes away; new members do not count.
     let schemaVersion = 1
     let trustDomain: String
     let bundleSequence: UInt64
+    let leafLifetimeSeconds: UInt32
     let authorities: [AuthorityLine]
+    let rotation: RotationLine?
+    let waiting: WaitLine?
+    let nextStepAt: Date?
     let nodes: [NodeLine]
+    /// The newest first.
+    let history: [StepLine]
+    let warnings: [String]
     let issuedSinceStart: UInt64
     let deniedSinceStart: UInt64
+    /// Leaves that ended earlier than configured because their issuer does.
+    let clampedSinceStart: UInt64
 
     init(_ response: Culvert_Authority_V1_StatusResponse) {
-        func date(_ seconds: Int64) -> Date { Date(timeIntervalSince1970: Double(seconds)) }
         trustDomain = response.trustDomain
         bundleSequence = response.bundleSequence
+        leafLifetimeSeconds = response.leafLifetimeSeconds
         issuedSinceStart = response.issued
         deniedSinceStart = response.denied
+        clampedSinceStart = response.clamped
+        warnings = response.warnings
+        nextStepAt = Date(wire: response.nextStepAt)
+        rotation = response.hasRotation ? RotationLine(response.rotation) : nil
+        waiting = response.hasWaiting ? WaitLine(response.waiting) : nil
+        history = response.history.map { StepLine($0) }
         authorities = response.authorities.map {
             AuthorityLine(
-                id: $0.id, kind: $0.kind, state: $0.state, subject: $0.subject, notBefore: date($0.notBefore),
-                notAfter: date($0.notAfter))
+                id: $0.id, kind: $0.kind, state: $0.state, subject: $0.subject, notBefore: Date(seconds: $0.notBefore),
+                notAfter: Date(seconds: $0.notAfter), since: Date(wire: $0.since),
+                publishedInBundle: $0.publishedIn == 0 ? nil : $0.publishedIn, leaves: $0.leaves,
+                connections: $0.connections, drainedAt: Date(wire: $0.drainedAt),
+                successorPreparedAt: Date(wire: $0.successorPreparedAt),
+                successorActivatedAt: Date(wire: $0.successorActivatedAt))
         }
         nodes = response.nodes.map {
             NodeLine(
-                name: $0.name, id: $0.id, attestedAt: date($0.attestedAt), expiresAt: date($0.expiresAt),
-                acknowledgedSequence: $0.acknowledgedSequence, leaves: $0.leaves)
+                name: $0.name, id: $0.id, attestedAt: Date(seconds: $0.attestedAt),
+                expiresAt: Date(seconds: $0.expiresAt), live: $0.live, version: $0.version,
+                acknowledgedSequence: $0.acknowledgedSequence, acknowledgedAt: Date(wire: $0.acknowledgedAt),
+                behindSince: Date(wire: $0.behindSince), leaves: $0.leaves, connections: $0.connections)
         }
     }
 
-    func json() throws -> String {
+    func json() throws -> String { try Self.json(self) }
+
+    static func json(_ value: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.dateEncodingStrategy = .iso8601
-        return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
+        return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
+    }
+}
+
+extension AuthorityReport.RotationLine {
+    fileprivate init(_ rotation: Culvert_Authority_V1_RotationUnderWay) {
+        self.init(
+            id: rotation.id, emergency: rotation.emergency, reason: rotation.reason.nonEmpty,
+            startedAt: Date(seconds: rotation.startedAt), replaces: rotation.replaces)
+    }
+}
+
+extension AuthorityReport.WaitLine {
+    init(_ wait: Culvert_Authority_V1_RotationWait) {
+        self.init(
+            kind: wait.kind, description: wait.description_p, hint: wait.hint.nonEmpty,
+            authority: wait.authorityID.nonEmpty, nodes: wait.nodes, until: Date(wire: wait.until))
     }
 
-    func text(now: Date) -> String {
-        let head = """
-            Trust domain     \(trustDomain)
-            Bundle sequence  \(bundleSequence)
-            Since the start  \(issuedSinceStart) issued, \(deniedSinceStart) denied
+    /// Whether it ends by itself.
+    var isWait: Bool { kind != "refused" }
+}
 
-
-            """
-        let authorityRows = authorities.map {
-            [$0.kind, $0.state, $0.id, $0.notAfter.formatted(.iso8601), Self.remaining(until: $0.notAfter, now: now)]
-        }
-        let nodeRows = nodes.map {
-            [
-                $0.name, $0.expiresAt.formatted(.iso8601), Self.remaining(until: $0.expiresAt, now: now),
-                acknowledged($0), "\($0.leaves)",
-            ]
-        }
-        let authorityTable = Self.table(["KIND", "STATE", "AUTHORITY", "NOT AFTER", "REMAINING"], authorityRows)
-        let nodeTable = Self.table(["NODE", "NOT AFTER", "REMAINING", "BUNDLE", "LEAVES"], nodeRows)
-        return head + authorityTable + "\n" + (nodes.isEmpty ? "No node has joined.\n" : nodeTable)
+extension AuthorityReport.StepLine {
+    init(_ step: Culvert_Authority_V1_RotationStep) {
+        self.init(
+            position: step.position, at: Date(seconds: step.at), step: step.step, authority: step.authorityID.nonEmpty,
+            bundleSequence: step.bundleSequence, emergency: step.emergency, reason: step.reason.nonEmpty,
+            notWaitedFor: step.waived.nonEmpty)
     }
+}
 
-    private func acknowledged(_ node: NodeLine) -> String {
-        if node.acknowledgedSequence == 0 { return "none yet" }
-        let lag = bundleSequence > node.acknowledgedSequence ? " (behind)" : ""
-        return "\(node.acknowledgedSequence)\(lag)"
-    }
+extension Date {
+    fileprivate init(seconds: Int64) { self.init(timeIntervalSince1970: Double(seconds)) }
 
-    /// In the two largest units, such as `6d 23h`.
-    static func remaining(until end: Date, now: Date) -> String {
-        let seconds = Int64(end.timeIntervalSince(now).rounded(.down))
-        guard seconds > 0 else { return "expired" }
-        let units: [(Int64, String)] = [(86400, "d"), (3600, "h"), (60, "m"), (1, "s")]
-        guard let first = units.firstIndex(where: { seconds >= $0.0 }) else { return "0s" }
-        let (size, unit) = units[first]
-        var text = "\(seconds / size)\(unit)"
-        if first + 1 < units.count {
-            let (smaller, name) = units[first + 1]
-            let rest = seconds % size / smaller
-            if rest > 0 { text += " \(rest)\(name)" }
-        }
-        return text
+    /// nil for 0, which says that there is none.
+    fileprivate init?(wire seconds: Int64) {
+        guard seconds != 0 else { return nil }
+        self.init(seconds: seconds)
     }
+}
 
-    private static func table(_ header: [String], _ rows: [[String]]) -> String {
-        let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-        return ([header] + rows).map { cells in
-            let padded = zip(cells, widths).map { cell, width in
-                cell + String(repeating: " ", count: width - cell.count)
-            }
-            return String(padded.joined(separator: "  ").reversed().drop { $0 == " " }.reversed()) + "\n"
-        }.joined()
-    }
+extension String {
+    fileprivate var nonEmpty: String? { isEmpty ? nil : self }
 }

@@ -20,6 +20,8 @@ struct AuthorityServer: ServiceLifecycle.Service {
     let identity: ReplaceableIdentity
     let addresses: Addresses
     let examiner: AuthorityExaminer
+    /// Where the trust bundle is published for nodes that join.
+    let bundleFile: String
     let logger: Logger
 
     struct Addresses: Sendable {
@@ -71,6 +73,7 @@ struct AuthorityServer: ServiceLifecycle.Service {
                 group.addTask { await cancelWhenGracefulShutdown { await pods.run() } }
                 group.addTask { await cancelWhenGracefulShutdown { await maintain() } }
                 group.addTask { await cancelWhenGracefulShutdown { await renewIdentity() } }
+                group.addTask { await cancelWhenGracefulShutdown { await followAuthorities() } }
                 // The first failure ends the others.
                 while try await group.next() != nil {}
             }
@@ -125,11 +128,32 @@ struct AuthorityServer: ServiceLifecycle.Service {
     }
 
     private func maintain() async {
-        while (try? await Task.sleep(for: authority.maintenanceInterval)) != nil {
-            do throws(AuthorityError) {
-                try await authority.maintain()
+        await authority.keepMaintained { error in
+            logger.error("Maintenance failed, it will be tried again", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    /// Publishes each bundle, and replaces the SVID that this authority serves under when what it was signed by is to go.
+    private func followAuthorities() async {
+        guard let updates = try? authority.bundle.updates() else { return }
+        for await bundle in updates {
+            await untilDone("The trust bundle was not published") {
+                try PublishedFile.write(bundle.pem(), to: bundleFile, mode: 0o644)
+            }
+            guard !authority.bundle.tainted.isEmpty else { continue }
+            await untilDone("The authority's own SVID was not replaced") {
+                try identity.replace(with: try await authority.servingIdentity())
+            }
+        }
+    }
+
+    private func untilDone(_ failure: String, _ body: () async throws -> Void) async {
+        while !Task.isCancelled {
+            do {
+                return try await body()
             } catch {
-                logger.error("Maintenance failed, it will be tried again", metadata: ["reason": "\(error)"])
+                logger.error("\(failure), it will be tried again", metadata: ["reason": "\(error)"])
+                try? await Task.sleep(for: .seconds(2))
             }
         }
     }

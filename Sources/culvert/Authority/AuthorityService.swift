@@ -62,6 +62,7 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
                 for await bundle in updates {
                     var update = Culvert_Authority_V1_BundleUpdate()
                     update.bundle = Culvert_Authority_V1_Bundle(bundle)
+                    update.taintedAuthorities = authority.bundle.tainted.map(\.description)
                     try await response.write(update)
                 }
             }
@@ -80,7 +81,8 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
             guard let id = AuthorityID(leaves.authorityID) else { return nil }
             return NodeAcknowledgement.Leaves(
                 authority: id, count: UInt32(clamping: leaves.count),
-                oldestExpiry: Int64(leaves.oldestExpiry.timeIntervalSince1970))
+                oldestExpiry: leaves.oldestExpiry.map { Int64($0.timeIntervalSince1970) } ?? 0,
+                connections: UInt32(clamping: leaves.connections))
         }
         do throws(Denial) {
             try await authority.acknowledge(

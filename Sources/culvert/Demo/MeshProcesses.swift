@@ -52,7 +52,8 @@ final class MeshProcesses {
     var adminSocket: String { directory.file("ca.sock") }
     var bundle: String { directory.file("ca/bundle.pem") }
 
-    func startAuthority() throws {
+    /// `options` are more of `culvert ca serve`'s own.
+    func startAuthority(_ options: [String] = []) throws {
         try TextFile.write(
             meshFile, network.topology.meshFile(netnsDirectory: NamedNetworkNamespace.directory))
         let address = network.topology.authority.v4
@@ -63,7 +64,7 @@ final class MeshProcesses {
                 "--mesh", meshFile, "--listen", "\(SocketAddress(address, port: MeshProcesses.authorityPort))",
                 "--attest-listen", "\(SocketAddress(address, port: MeshProcesses.attestationPort))",
                 "--admin-socket", adminSocket,
-            ], in: network[network.topology.authorityNamespace])
+            ] + options, in: network[network.topology.authorityNamespace])
         authority = process
         try wait(for: "the authority", [process]) { TextFile.exists(adminSocket) && TextFile.exists(bundle) }
     }
@@ -119,22 +120,30 @@ final class MeshProcesses {
 
     /// One use, for one node.
     func joinToken(for node: String) throws -> String {
-        let file = directory.file("token-output")
+        let output = try administer(["token", "create", "--node", node])
+        guard let token = output.split(whereSeparator: \.isWhitespace).first else {
+            throw DemoError("`culvert ca token create` printed no token")
+        }
+        return String(token)
+    }
+
+    /// What `culvert ca …` prints on standard output.
+    func administer(_ arguments: [String], atMost limit: Duration = .seconds(10)) throws -> String {
+        let name = "ca-\(arguments[0])"
+        let file = directory.file("\(name)-output")
         unlink(file)
         let descriptor = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Errno(code: errno, call: "create \(file)") }
         let output = OwnedDescriptor(adopting: descriptor)
         defer { unlink(file) }
         let process = try start(
-            "ca-token", ["ca", "token", "create", "--node", node, "--admin-socket", adminSocket], in: nil,
-            output: output.raw)
-        guard process.waitForEnd(atMost: .seconds(10)), process.succeeded else {
+            name, ["ca"] + arguments + ["--admin-socket", adminSocket], in: nil, output: output.raw)
+        guard process.waitForEnd(atMost: limit), process.succeeded else {
             process.kill()
-            throw failure("`culvert ca token create` \(process.ending ?? "did not end")", process)
+            throw failure(
+                "`culvert ca \(arguments.joined(separator: " "))` \(process.ending ?? "did not end")", process)
         }
-        let token = try TextFile.read(file).split(whereSeparator: \.isWhitespace).first
-        guard let token else { throw failure("`culvert ca token create` printed no token", process) }
-        return String(token)
+        return try TextFile.read(file)
     }
 
     /// For trying a tunnel port by hand: the pod's own identity under another key.

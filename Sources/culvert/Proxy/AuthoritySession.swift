@@ -18,6 +18,17 @@ final class AuthoritySession: SVIDIssuer {
     private let leaves: LeafRegister
     private let trust: NodeTrustKeeper
     private let client = Mutex<AuthorityClient?>(nil)
+    private let state = Mutex(State())
+
+    private struct State {
+        var tainted: Set<String> = []
+        /// Of the node's own renewal, which looks again.
+        var onTaint: AsyncStream<Void>.Continuation?
+    }
+
+    private static let progressInterval = Duration.seconds(1)
+
+    private let taints: (stream: AsyncStream<Set<String>>, continuation: AsyncStream<Set<String>>.Continuation)
 
     init(
         settings: ProxyNode.Settings, leaves: LeafRegister, readiness: Readiness, logger: Logger,
@@ -31,6 +42,7 @@ final class AuthoritySession: SVIDIssuer {
         trust = NodeTrustKeeper(
             bundle: settings.bundle, bundleFile: settings.bundleFile, directory: settings.stateDirectory, logger: logger
         )
+        taints = AsyncStream.makeStream(of: Set<String>.self, bufferingPolicy: .bufferingNewest(1))
     }
 
     var bundles: TrustBundleSet { TrustBundleSet([trust.current.forPeers]) }
@@ -44,14 +56,15 @@ final class AuthoritySession: SVIDIssuer {
         return try await client.issue(podUID: podUID, identity: identity, csr: csr)
     }
 
-    /// Until cancelled.
-    func run() async throws {
+    /// Until cancelled. What was signed by the keys that `onTaint` names is to be renewed at once; each call replaces the one before.
+    func run(onTaint: @escaping @Sendable (Set<String>) async -> Void) async throws {
         let credentials = try NodeCredentials(directory: settings.stateDirectory)
         try trust.load()
         let attestation = NodeAttestation(
             settings: settings, credentials: credentials, trust: trust, readiness: readiness, logger: logger)
         let (svid, bundle) = try await attestation.identity()
         if let bundle { accept(bundle) } else { onBundle(trust.current.forPeers) }
+        leaves.replaceNode(svid)
         let client = try AuthorityClient(
             address: settings.authority, trustDomain: settings.trustDomain, svid: svid,
             bundles: TrustBundleSet([try trust.forAuthority]))
@@ -61,12 +74,49 @@ final class AuthoritySession: SVIDIssuer {
             group.addTask { try await client.run() }
             group.addTask { try await self.followBundle(client) }
             group.addTask { try await self.renew(svid, client, attestation) }
+            group.addTask { try await self.followTaints(client, onTaint) }
         }
     }
 
     private func accept(_ bundle: TrustBundle) {
         guard trust.accept(bundle) else { return }
         onBundle(bundle)
+    }
+
+    private func accept(tainted: Set<String>) {
+        let (isNew, waiter) = state.withLock { state in
+            defer { state.tainted = tainted }
+            return (state.tainted != tainted, state.onTaint)
+        }
+        guard isNew else { return }
+        if !tainted.isEmpty {
+            logger.notice(
+                "Certificates of a tainted authority are renewed",
+                metadata: ["authorities": "\(tainted.sorted().joined(separator: " "))"])
+        }
+        taints.continuation.yield(tainted)
+        waiter?.yield()
+    }
+
+    /// Passes on what is tainted, and tells the authority whenever less depends on it than before.
+    private func followTaints(
+        _ client: AuthorityClient, _ onTaint: @Sendable (Set<String>) async -> Void
+    ) async throws {
+        for await tainted in taints.stream {
+            await onTaint(tainted)
+            var reported: [BundleReport.Leaves]?
+            while !tainted.isEmpty, state.withLock({ $0.tainted }) == tainted {
+                try await Task.sleep(for: Self.progressInterval)
+                let present = leaves.summary
+                guard present != reported else { continue }
+                reported = present
+                client.reportSoon()
+            }
+        }
+    }
+
+    private func isTainted(_ svid: X509SVID) -> Bool {
+        !state.withLock { $0.tainted }.isDisjoint(with: svid.signers)
     }
 
     private func followBundle(_ client: AuthorityClient) async throws {
@@ -77,10 +127,11 @@ final class AuthoritySession: SVIDIssuer {
                     BundleReport(
                         sequence: self.trust.current.received?.sequence ?? 0, version: "0.1.0",
                         leaves: self.leaves.summary)
-                } onBundle: { bundle in
-                    self.accept(bundle)
+                } onUpdate: { update in
+                    self.accept(update.bundle)
+                    self.accept(tainted: update.tainted)
                     self.recogniseAuthority(client)
-                    self.logger.info("Trust bundle received", metadata: ["sequence": "\(bundle.sequence)"])
+                    self.logger.info("Trust bundle received", metadata: ["sequence": "\(update.bundle.sequence)"])
                 }
                 retry = RetrySchedule()
             } catch {
@@ -100,14 +151,31 @@ final class AuthoritySession: SVIDIssuer {
         }
     }
 
+    /// When it is time, or its signer is tainted.
+    private func untilDue(_ svid: X509SVID, since start: Date) async throws {
+        let schedule = RenewalSchedule(notBefore: start, notAfter: svid.notAfter, draw: .random(in: 0..<1))
+        let (looks, look) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        state.withLock { $0.onTaint = look }
+        look.yield()
+        let timer = Task {
+            try await Task.sleep(for: .seconds(max(0, schedule.renewAt.timeIntervalSinceNow)))
+            look.finish()
+        }
+        defer { timer.cancel() }
+        for await _ in looks where isTainted(svid) {
+            return try await Task.sleep(for: IdentityLedger.taintSpread * Double.random(in: 0..<1))
+        }
+        try Task.checkCancellation()
+    }
+
     /// The node's own certificate, renewed in time; on failure the old one is used to its end, and then is still what the node asks with:
     /// the authority renews it for some days after its end.
     private func renew(_ first: X509SVID, _ client: AuthorityClient, _ attestation: NodeAttestation) async throws {
         var svid = first
+        // Authorities date certificates back, some by more than they live.
+        var start = max(first.notBefore, Date())
         while true {
-            let schedule = RenewalSchedule(
-                notBefore: max(svid.notBefore, Date()), notAfter: svid.notAfter, draw: .random(in: 0..<1))
-            try await Task.sleep(for: .seconds(max(0, schedule.renewAt.timeIntervalSinceNow)))
+            try await untilDue(svid, since: start)
             var retry = RetrySchedule()
             while true {
                 do {
@@ -117,6 +185,8 @@ final class AuthoritySession: SVIDIssuer {
                     svid = next.svid
                     if let bundle = next.bundle { accept(bundle) }
                     try client.replaceIdentity(with: svid)
+                    leaves.replaceNode(svid)
+                    start = min(Date(), svid.notAfter)
                     readiness.met(ProxyNode.Condition.authority)
                     logger.info("Node certificate renewed", metadata: ["until": "\(svid.notAfter.formatted(.iso8601))"])
                     break

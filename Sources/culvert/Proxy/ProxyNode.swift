@@ -197,7 +197,7 @@ struct ProxyNode: ServiceLifecycle.Service {
                     counters, host: settings.adminHost, port: Int(ReservedPort.metrics), logger: logger)
             }
         }
-        group.addTask { try await session.run() }
+        group.addTask { try await session.run { await identities.taint($0) } }
         group.addTask { await identities.run() }
         group.addTask { await mesh.run() }
         group.addTask {

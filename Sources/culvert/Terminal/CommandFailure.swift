@@ -5,13 +5,15 @@ import Glibc
 struct CommandFailure: Error, Sendable, CustomStringConvertible {
     let description: String
     let hint: String?
+    let exitCode: ExitCode
 
-    init(_ description: String, hint: String? = nil) {
+    init(_ description: String, hint: String? = nil, exitCode: ExitCode = .failure) {
         self.description = description
         self.hint = hint
+        self.exitCode = exitCode
     }
 
-    /// Runs `body`; a failure becomes `error:` and `hint:` on standard error and exit code 1.
+    /// Runs `body`; a failure becomes `error:` and `hint:` on standard error and its exit code, 1 unless it says otherwise.
     static func reporting(_ body: () async throws -> Void) async throws {
         do {
             try await body()
@@ -19,7 +21,7 @@ struct CommandFailure: Error, Sendable, CustomStringConvertible {
             var text = "error: \(failure.description)\n"
             if let hint = failure.hint { text += "hint: \(hint)\n" }
             StandardError.write(text)
-            throw ExitCode.failure
+            throw failure.exitCode
         }
     }
 }

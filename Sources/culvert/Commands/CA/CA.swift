@@ -6,8 +6,8 @@ struct CA: AsyncParsableCommand {
         commandName: "ca",
         abstract: "The authority: issues the identities that the mesh trusts.",
         subcommands: [
-            CAServe.self, CAToken.self, CAStatus.self, CABundle.self, CAMint.self, CADoctor.self, CAExport.self,
-            CAImport.self,
+            CAServe.self, CAToken.self, CAStatus.self, CARotate.self, CAPrepare.self, CAActivate.self, CATaint.self,
+            CARevoke.self, CAAbort.self, CABundle.self, CAMint.self, CADoctor.self, CAExport.self, CAImport.self,
         ]
     )
 }

@@ -88,6 +88,16 @@ struct CAServe: AsyncParsableCommand {
             valueName: "duration|off"))
     var nodeGrace = NodeGrace(.seconds(7 * 86400))
 
+    @Option(
+        help: ArgumentHelp(
+            "How long a connection may outlive the leaf it was opened with: replaced roots are kept that much longer.",
+            valueName: "duration"))
+    var connectionAge = ArgumentDuration(.seconds(3600))
+
+    @Option(
+        help: ArgumentHelp("How far apart clocks may be: kept that much longer, too.", valueName: "duration"))
+    var clockSkew = ArgumentDuration(.seconds(120))
+
     @Flag(
         help: """
             Only check all options and files, as they would be at the start, and say everything that is wrong; serve nothing and \
@@ -129,11 +139,13 @@ struct CAServe: AsyncParsableCommand {
         let authority = try await opened(domain, pods: pods, logger: logger)
         for warning in authority.status().warnings { logger.warning("\(warning)") }
         do {
-            try PublishedFile.write(authority.bundle.current.pem(), to: "\(data)/bundle.pem", mode: 0o644)
+            let bundleFile = "\(data)/bundle.pem"
+            try PublishedFile.write(authority.bundle.current.pem(), to: bundleFile, mode: 0o644)
             let identity = try ReplaceableIdentity(try await authority.servingIdentity())
             return AuthorityServer(
                 authority: authority, pods: pods, identity: identity, addresses: addresses,
                 examiner: AuthorityExaminer(authority: authority, dataDirectory: data, adminSocket: adminSocket),
+                bundleFile: bundleFile,
                 logger: logger)
         } catch {
             throw CommandFailure("\(error)")
@@ -150,8 +162,11 @@ struct CAServe: AsyncParsableCommand {
         let audit = AuthorityAuditLog(logger: Logger(label: "culvert.ca.audit"))
         do {
             let home = try await home(logger: logger)
+            var rotation = RotationPolicy(leaf: lifetimes.leaf, connectionAge: connectionAge.value)
+            rotation.skew = clockSkew.value
             return try await CertificateAuthority.open(
-                .init(trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value), store: home.store,
+                .init(trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value, rotation: rotation),
+                store: home.store,
                 seal: home.seal, pods: pods,
                 audit: { audit.record($0) })
         } catch let error as SealingKeyFileError {

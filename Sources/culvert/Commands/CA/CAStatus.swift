@@ -7,11 +7,15 @@ import MeshAPI
 struct CAStatus: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
-        abstract: "Shows authorities, nodes, and which bundle each node verifies with.",
+        abstract: "Shows authorities and nodes, the rotation under way and what it waits for, and what was done.",
         discussion: """
+            Roots go from prepared (published, not signing) over active, old (signs no more) and tainted (its leaves are issued \
+            anew) to revoked (out of the bundle). A node is behind as long as it has not acknowledged the newest bundle.
+
             EXAMPLES
               culvert ca status
-              culvert ca status --json | jq '.nodes[] | select(.acknowledgedSequence < 1)'
+              culvert ca status --json | jq -r '.nodes[] | select(.behindSince) | "\\(.name) \\(.acknowledgedSequence)"'
+              culvert ca status --json | jq '.waiting'
             """
     )
 
