@@ -166,7 +166,7 @@ let package = Package(
                 name: "CommandTests",
                 dependencies: [
                     "culvert", "NamespaceKit", "SeededRandom", "IPAddressing", "SPIFFE", "Authority", "MeshAPI",
-                    "Observability", "WorkloadIdentity", "HBONE", x509, asn1, crypto, logging,
+                    "Observability", "WorkloadIdentity", "HBONE", "DatabaseKit", x509, asn1, crypto, logging,
                     product("ArgumentParser", "swift-argument-parser"),
                 ] + grpc,
                 swiftSettings: settings),

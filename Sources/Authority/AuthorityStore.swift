@@ -26,6 +26,8 @@ public protocol AuthorityStore: Sendable {
     /// Forgets signatures and tokens that ran out before `date`, and the oldest signatures beyond `issuancesMax`.
     func prune(expiredBefore date: Date, issuancesMax: Int) async throws(StoreError)
 
+    /// Whether other processes may change what is in it.
+    var isShared: Bool { get }
     /// Whether this process is the one that moves the authorities on; of several on one store, one. A hint: nothing may rest on it.
     var leads: Bool { get }
     /// Says what other processes may have changed, until cancelled; sometimes nothing has. To be run once, and it is what leads.
@@ -42,6 +44,7 @@ public enum StoreNews: Sendable, Equatable {
 
 /// A store that one process has to itself.
 extension AuthorityStore {
+    public var isShared: Bool { false }
     public var leads: Bool { true }
     public func follow(_ changed: @escaping @Sendable (StoreNews) async -> Void) async {}
 }

@@ -39,12 +39,16 @@ extension CertificateAuthority {
             let node = token.node
             if state.withLock({ $0.nodes[node]?.banned ?? false }) { throw .banned(node) }
             let id = try nodeIdentity(node)
-            let svid = try sign(id, key: acceptedKey(of: csr), podUID: nil, node: node, now: now)
-            let record = NodeRecord(
-                name: node, id: id, attestedAt: now.inWholeSeconds, serial: svid.record.serial,
-                expiresAt: svid.record.notAfter)
-            let admission = NodeAdmission(tokenDigest: digest, node: record, issuance: svid.record)
-            let outcome = try await recorded { () async throws(StoreError) in try await store.admit(admission) }
+            let key = try acceptedKey(of: csr)
+            let (svid, (record, outcome)) = try await signAndRecord(for: nil) { () throws(Denial) in
+                try sign(id, key: key, podUID: nil, node: node, now: now)
+            } _: { svid async throws(StoreError) in
+                let record = NodeRecord(
+                    name: node, id: id, attestedAt: now.inWholeSeconds, serial: svid.record.serial,
+                    expiresAt: svid.record.notAfter)
+                let admission = NodeAdmission(tokenDigest: digest, node: record, issuance: svid.record)
+                return (record, try await store.admit(admission))
+            }
             guard outcome == .admitted else { throw .tokenUsed }
             state.withLock { state in
                 var record = record

@@ -15,8 +15,11 @@ extension CertificateAuthority {
                 forPod: podUID, registered: pods.pod(uid: podUID), on: node, in: trustDomain)
             let key = try acceptedKey(of: csr)
             try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(id, at: now) }
-            let svid = try sign(id, key: key, podUID: podUID, node: node, now: now)
-            try await recorded { () async throws(StoreError) in try await store.record([svid.record]) }
+            let (svid, _) = try await signAndRecord(for: node) { () throws(Denial) in
+                try sign(id, key: key, podUID: podUID, node: node, now: now)
+            } _: { svid async throws(StoreError) in
+                try await store.record([svid.record])
+            }
             released(svid, wanted: now)
             return svid
         } catch {
@@ -29,12 +32,16 @@ extension CertificateAuthority {
         do throws(Denial) {
             let now = clock()
             let node = try attestedNode(caller, at: now)
-            let svid = try sign(caller, key: acceptedKey(of: csr), podUID: nil, node: node, now: now)
-            guard var record = state.withLock({ $0.nodes[node] }) else { throw .notAttested(caller.description) }
-            record.serial = svid.record.serial
-            record.expiresAt = svid.record.notAfter
-            try await recorded { [record] () async throws(StoreError) in
+            let key = try acceptedKey(of: csr)
+            guard let present = state.withLock({ $0.nodes[node] }) else { throw .notAttested(caller.description) }
+            let (svid, record) = try await signAndRecord(for: node) { () throws(Denial) in
+                try sign(caller, key: key, podUID: nil, node: node, now: now)
+            } _: { svid async throws(StoreError) in
+                var record = present
+                record.serial = svid.record.serial
+                record.expiresAt = svid.record.notAfter
                 try await store.renew(record, issuance: svid.record)
+                return record
             }
             state.withLock { state in
                 state.nodes[node]?.serial = record.serial

@@ -10,12 +10,14 @@ extension CertificateAuthority {
     }
 
     /// Replaces the intermediate when it is time, takes the steps of rotation that are due, and forgets what has long expired. Call at
-    /// start and every `maintenanceInterval`; a failure leaves everything as it was, to be tried again.
+    /// start and every `maintenanceInterval`; a failure leaves everything as it was, to be tried again. Of several processes on one
+    /// store only the one that leads does it.
     public func maintain() async throws(AuthorityError) {
         try await noted { () async throws(AuthorityError) in try await tend() }
     }
 
     private func tend() async throws(AuthorityError) {
+        guard store.leads else { return }
         try await advance()
         do {
             try await store.prune(
@@ -62,9 +64,15 @@ extension CertificateAuthority {
 
     /// What is due by now, once: the intermediate first, as leaves wait for it.
     private func advance() async throws(AuthorityError) {
+        guard store.leads else { return }
         try await turnstile.pass { () async throws(AuthorityError) in
             var failure: AuthorityError?
-            do throws(AuthorityError) { try await replaceIntermediate() } catch { failure = error }
+            do throws(AuthorityError) {
+                try await replaceIntermediate()
+            } catch {
+                // Another process has: the next line sees it.
+                if error != .store(.conflict) { failure = error }
+            }
             try await settle()
             if let failure { throw failure }
         }

@@ -19,9 +19,12 @@ extension CertificateAuthority {
             let now = clock()
             let most = configuration.lifetimes.leaf
             let wanted = lifetime.map { now.advanced(by: $0).inWholeSeconds }
-            let svid = try sign(
-                id, key: acceptedKey(of: csr), podUID: nil, node: nil, now: now, lifetime: min(lifetime ?? most, most))
-            try await recorded { () async throws(StoreError) in try await store.record([svid.record]) }
+            let key = try acceptedKey(of: csr)
+            let (svid, _) = try await signAndRecord(for: nil) { () throws(Denial) in
+                try sign(id, key: key, podUID: nil, node: nil, now: now, lifetime: min(lifetime ?? most, most))
+            } _: { svid async throws(StoreError) in
+                try await store.record([svid.record])
+            }
             let clampedFrom = count(svid, wanted: wanted ?? now.advanced(by: most).inWholeSeconds)
             audit(.minted(svid.record, clampedFrom: clampedFrom, reason: reason))
             return MintedSVID(svid: svid, clampedFrom: clampedFrom)

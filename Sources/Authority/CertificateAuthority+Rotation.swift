@@ -53,17 +53,30 @@ extension CertificateAuthority {
         throw .rootExpired(active.notAfter)
     }
 
+    /// Of two processes that take a step at once one has done nothing: it looks again, and decides anew.
     private func step(_ event: RotationEvent) async throws(AuthorityError) -> RotationKeeper.Outcome {
-        let nodes = state.withLock { Array($0.nodes.values) }
-        let outcome = try await keeper.handle(event, now: clock(), nodes: nodes)
-        try adopt(outcome)
-        return outcome
+        var attempts = 0
+        while true {
+            attempts += 1
+            let nodes = try await knownNodes()
+            do throws(AuthorityError) {
+                let outcome = try await keeper.handle(event, now: clock(), nodes: nodes)
+                try adopt(outcome)
+                return outcome
+            } catch {
+                guard error == .store(.conflict), attempts < 8 else { throw error }
+            }
+        }
     }
 
     /// Makes what is durable visible, all of it and not only what this step changed: nothing is lost if the one before it failed
     /// half-way. The bundle comes first: nobody is to meet a leaf of an authority that was not published.
-    private func adopt(_ outcome: RotationKeeper.Outcome) throws(AuthorityError) {
+    func adopt(_ outcome: RotationKeeper.Outcome) throws(AuthorityError) {
         let stored = outcome.authorities
+        let published = bundle.current.sequence
+        guard stored.sequence >= published else {
+            throw .journal("bundle \(published) has been published, and the store is at \(stored.sequence)")
+        }
         let present = state.withLock { $0.signer }
         let active = stored.records.first { $0.kind == .intermediate && $0.state == .active }
         let signer = active?.id == present.id ? present : try Self.signer(of: stored.records, seal: seal)

@@ -9,8 +9,11 @@ extension CertificateAuthority {
         let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
         do {
             let id = try ReservedIdentity.authority(of: trustDomain)
-            let svid = try sign(id, key: key.publicKey, podUID: nil, node: nil, now: now)
-            try await recorded { () async throws(StoreError) in try await store.record([svid.record]) }
+            let (svid, _) = try await signAndRecord(for: nil) { () throws(Denial) in
+                try sign(id, key: key.publicKey, podUID: nil, node: nil, now: now)
+            } _: { svid async throws(StoreError) in
+                try await store.record([svid.record])
+            }
             released(svid, wanted: now)
             return try X509SVID(certificates: svid.certificates, privateKey: key)
         } catch let denial as Denial {

@@ -89,9 +89,18 @@ public final class CertificateAuthority: Sendable {
         random: @escaping RandomBytes = systemRandomBytes,
         audit: @escaping AuditTrail = { _ in }
     ) async throws(AuthorityError) -> CertificateAuthority {
-        try await open(
-            configuration, store: store, journal: store, seal: seal, pods: pods, clock: clock, random: random,
-            audit: audit)
+        var attempts = 0
+        while true {
+            attempts += 1
+            do throws(AuthorityError) {
+                return try await open(
+                    configuration, store: store, journal: store, seal: seal, pods: pods, clock: clock, random: random,
+                    audit: audit)
+            } catch {
+                // Another process has been quicker, perhaps at the very first start: what it has done is there now.
+                guard error == .store(.conflict), attempts < 10 else { throw error }
+            }
+        }
     }
 
     static func open(
@@ -118,7 +127,8 @@ public final class CertificateAuthority: Sendable {
             switch outcome.decision {
             case .commit(let record, _): audit(.rotated(record))
             case .refuse(let refusal): throw .rotation(refusal)
-            default: throw .noRoot
+            // Another process may have taken the step.
+            default: guard outcome.state.active != nil else { throw .noRoot }
             }
             current = outcome
         }
@@ -126,7 +136,7 @@ public final class CertificateAuthority: Sendable {
             configuration, store: store, keeper: keeper, seal: seal, pods: pods, clock: clock, random: random,
             audit: audit, current: current, nodes: nodes)
         try authority.checkRoot()
-        try await authority.settle()
+        if !store.isShared { try await authority.settle() }
         try await authority.replaceIntermediate()
         return authority
     }

@@ -57,11 +57,6 @@ public final class PostgreSQLPool: Sendable {
         state = Mutex(State(idle: (0..<options.connectionsMax).map { _ in PooledConnection() }))
     }
 
-    /// A connection that belongs to the caller; blocks.
-    func connect(answerTimeout: Duration) throws(PostgreSQLError) -> PostgreSQLConnection {
-        try PostgreSQLConnection(address, settings: settings, answerTimeout: answerTimeout)
-    }
-
     public func transaction<Value: Sendable>(
         _ kind: PostgreSQLConnection.Transaction, _ body: @escaping @Sendable (PostgreSQLConnection) throws -> Value
     ) async throws -> Value {
@@ -104,11 +99,17 @@ public final class PostgreSQLPool: Sendable {
             if !connection.isStale() { return connection }
             pooled.connection = nil
         }
+        let connection = try connect(answerTimeout: options.answerTimeout)
+        pooled.connection = connection
+        return connection
+    }
+
+    /// A connection that belongs to the caller; blocks. During an outage fails at once, unless it is time to try.
+    func connect(answerTimeout: Duration) throws(PostgreSQLError) -> PostgreSQLConnection {
         let outage = state.withLock { $0.outage }
         if let outage, ContinuousClock.now < outage.until { throw outage.error }
         do {
-            let connection = try connect(answerTimeout: options.answerTimeout)
-            pooled.connection = connection
+            let connection = try PostgreSQLConnection(address, settings: settings, answerTimeout: answerTimeout)
             let ended = state.withLock { state in
                 defer { state.outage = nil }
                 return state.outage != nil

@@ -17,7 +17,7 @@ struct RotationRig {
         root: .seconds(36 * 600), intermediate: .seconds(6 * 600), leaf: .seconds(600))
     static let start = Date(unixSeconds: 1_767_225_600)
 
-    let store: SQLiteAuthorityStore
+    let store: any AuthorityStore & RotationJournal
     let keeper: RotationKeeper
     var now = start
     /// What has been seen outside.
@@ -26,10 +26,21 @@ struct RotationRig {
 
     init(_ directory: TemporaryDirectory, fault: JournalFault? = nil, policy: RotationPolicy? = nil) throws {
         let home = try AuthorityDirectory(path: directory.path)
-        store = try #require(home.store as? SQLiteAuthorityStore)
+        self.init(home.store, seal: home.seal, fault: fault, policy: policy)
+    }
+
+    init(
+        _ store: any AuthorityStore & RotationJournal, seal: KeySeal, fault: JournalFault? = nil,
+        policy: RotationPolicy? = nil
+    ) {
+        self.store = store
         keeper = RotationKeeper(
             trustDomain: AuthorityFixture.trustDomain, lifetimes: Self.lifetimes, policy: policy,
-            journal: FaultyJournal(store: store, fault: fault), seal: home.seal)
+            journal: FaultyJournal(store: store, fault: fault), seal: seal)
+    }
+
+    var sqlite: SQLiteAuthorityStore {
+        get throws { try #require(store as? SQLiteAuthorityStore) }
     }
 
     /// One step; the effects come after it is durable.
@@ -112,11 +123,11 @@ struct JournalFault {
 }
 
 final class FaultyJournal: RotationJournal {
-    let store: SQLiteAuthorityStore
+    let store: any RotationJournal
     let fault: JournalFault?
     let writes = Mutex(0)
 
-    init(store: SQLiteAuthorityStore, fault: JournalFault?) {
+    init(store: any RotationJournal, fault: JournalFault?) {
         self.store = store
         self.fault = fault
     }
@@ -132,10 +143,10 @@ final class FaultyJournal: RotationJournal {
         }
         let kind = fault?.write == write ? fault?.kind : nil
         if kind == .killedBefore { kill(getpid(), SIGKILL) }
-        if kind == .before { throw .full(path: store.path) }
+        if kind == .before { throw .full(path: "journal") }
         try await store.commit(commit)
         if kind == .killedAfter { kill(getpid(), SIGKILL) }
-        if kind == .after { throw .full(path: store.path) }
+        if kind == .after { throw .full(path: "journal") }
     }
 }
 
@@ -170,11 +181,16 @@ final class FaultyJournal: RotationJournal {
     private static func fail(at fault: JournalFault, _ directory: TemporaryDirectory) async throws {
         var rig = try RotationRig(directory, fault: fault)
         let error = await #expect(throws: AuthorityError.self) { try await rotateOnce(&rig) }
-        #expect(error == .store(.full(path: rig.store.path)))
+        #expect(error == .store(.full(path: "journal")))
     }
 
     private static func resume(_ directory: TemporaryDirectory, write: Int, done: Bool) async throws {
         var rig = try RotationRig(directory)
+        try await resume(&rig, write: write, done: done)
+    }
+
+    /// What whoever comes after a write that failed, or was the last of its process, makes of it.
+    static func resume(_ rig: inout RotationRig, write: Int, done: Bool) async throws {
         rig.now = rig.now.advanced(by: .seconds(5000))
         let last = try await rig.store.rotation().records.last?.position ?? 0
         #expect(last == UInt64(done ? write : write - 1))
@@ -245,11 +261,11 @@ final class FaultyJournal: RotationJournal {
         let directory = TemporaryDirectory()
         var rig = try RotationRig(directory)
         try await Self.rotateOnce(&rig)
-        try rig.store.execute(
+        try rig.sqlite.execute(
             onEveryConnection: "UPDATE rotation_journal SET record = CAST(record || ' ' AS BLOB) WHERE position = 4")
         let error = await #expect(throws: AuthorityError.self) { try await rig.recover() }
         #expect(
-            error == .store(.corrupted(path: rig.store.path, reason: "rotation record 4 cannot be read")))
+            error == .store(.corrupted(path: try rig.sqlite.path, reason: "rotation record 4 cannot be read")))
     }
 
     @Test(
@@ -263,7 +279,7 @@ final class FaultyJournal: RotationJournal {
         let directory = TemporaryDirectory()
         var rig = try RotationRig(directory)
         try await Self.rotateOnce(&rig)
-        try rig.store.execute(onEveryConnection: sql)
+        try rig.sqlite.execute(onEveryConnection: sql)
         let error = await #expect(throws: AuthorityError.self) { try await rig.send(.tick) }
         guard case .journal = error else {
             Issue.record("\(error as Any)")

@@ -18,11 +18,12 @@ extension PostgreSQLAuthorityStore {
     /// Of the advisory lock that the leader holds.
     private static let leadership: Int64 = 4_860_704_720_185_098_242
 
+    public var isShared: Bool { true }
     public var leads: Bool { standing.withLock { $0.leadsUntil.map { .now < $0 } ?? false } }
 
     public func follow(_ changed: @escaping @Sendable (StoreNews) async -> Void) async {
         while !Task.isCancelled {
-            // Its failures are the pool's, too, which says them.
+            // That no connection can be had is said by the pool.
             try? await watch(changed)
             standing.withLock { $0.leadsUntil = nil }
             try? await Task.sleep(for: Self.pause)
@@ -47,11 +48,11 @@ extension PostgreSQLAuthorityStore {
                     if holdsLock { readAt = .now - Self.polling }
                 }
             }
+            if holdsLock { standing.withLock { $0.leadsUntil = beatAt + Self.patience } }
             if .now - readAt >= Self.polling {
                 readAt = .now
                 await changed(.anything)
             }
-            if holdsLock { standing.withLock { $0.leadsUntil = beatAt + Self.patience } }
             let notifications = try await watch.notifications(within: .milliseconds(250))
             if notifications.contains(where: { $0.channel == "culvert_authorities" }) { await changed(.authorities) }
             for name in Set(notifications.filter { $0.channel == "culvert_nodes" }.map(\.payload)) {

@@ -72,6 +72,7 @@ struct AuthorityServer: ServiceLifecycle.Service {
                 if let address = addresses.health { group.addTask { try await serveHealth(at: address) } }
                 group.addTask { await cancelWhenGracefulShutdown { await pods.run() } }
                 group.addTask { await cancelWhenGracefulShutdown { await maintain() } }
+                group.addTask { await cancelWhenGracefulShutdown { await keepUp() } }
                 group.addTask { await cancelWhenGracefulShutdown { await renewIdentity() } }
                 group.addTask { await cancelWhenGracefulShutdown { await followAuthorities() } }
                 // The first failure ends the others.
@@ -129,8 +130,21 @@ struct AuthorityServer: ServiceLifecycle.Service {
 
     private func maintain() async {
         await authority.keepMaintained { error in
+            guard !isOutage(error) else { return }
             logger.error("Maintenance failed, it will be tried again", metadata: ["reason": "\(error)"])
         }
+    }
+
+    private func keepUp() async {
+        await authority.keepUp { error in
+            guard !isOutage(error) else { return }
+            logger.error("What other authorities have changed cannot be taken over", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    /// The store has a line for its beginning and one for its end: enough said.
+    private func isOutage(_ error: AuthorityError) -> Bool {
+        if case .store(.unavailable) = error { true } else { false }
     }
 
     /// Publishes each bundle, and replaces the SVID that this authority serves under when what it was signed by is to go.
