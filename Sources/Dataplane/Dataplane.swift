@@ -85,6 +85,21 @@ public final class Dataplane: Sendable {
         onEveryWorker { $0.publish(contexts, for: svid.id) }
     }
 
+    // MARK: Signers
+
+    /// How many live tunnels depend on each key, by the identifier of whoever signed a certificate of either end's chain.
+    public func tunnelsBySigner() async throws -> [String: Int] {
+        var counts: [String: Int] = [:]
+        for worker in workers { counts.merge(try await call(worker) { $0.tunnelsBySigner }, uniquingKeysWith: +) }
+        return counts
+    }
+
+    /// Tunnels that depend on these keys take no new streams and end with their last one, once the pod's own certificate does not depend
+    /// on them any more.
+    public func retire(dependingOn signers: Set<String>) {
+        onEveryWorker { $0.retire(dependingOn: signers) }
+    }
+
     // MARK: Pods
 
     /// Listens in the pod's network namespace; returns when all its listeners accept.

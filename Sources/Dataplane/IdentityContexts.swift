@@ -6,6 +6,8 @@ import SPIFFE
 final class IdentityContexts: Sendable {
     let client: TLSContext
     let server: TLSContext
+    /// The keys that the certificate depends on.
+    let signers: [String]
     private let notAfter: Date
 
     var isExpired: Bool { notAfter <= Date() }
@@ -21,5 +23,6 @@ final class IdentityContexts: Sendable {
         client = try context(.client)
         server = try context(.server)
         notAfter = svid.notAfter
+        signers = svid.signers
     }
 }

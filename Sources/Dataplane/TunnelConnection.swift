@@ -34,6 +34,9 @@ class TunnelConnection: HBONEConnection, PodConnection {
     private(set) var isDraining = false
     /// By what the peer proved who it is; `nil` until it did.
     private(set) var proof: PeerProof?
+    private let ownSigners: [String]
+    /// The keys that it depends on: whoever signed a certificate of either end's chain. None until the peer has shown its own.
+    private(set) lazy var signers = Set(ownSigners + X509SVID.signers(ofChainDER: proof?.chainDER ?? []))
     /// Why the peer is trusted no longer.
     private(set) var distrustReason: ConnectionFailure?
     private var distrustTimer: TimerToken?
@@ -42,14 +45,17 @@ class TunnelConnection: HBONEConnection, PodConnection {
     private static let readsMax = 16
 
     init(
-        pod: PodProxy, role: HBONERole, context: TLSContext, limits: HBONELimits, descriptor: consuming OwnedDescriptor
+        pod: PodProxy, role: HBONERole, contexts: IdentityContexts, limits: HBONELimits,
+        descriptor: consuming OwnedDescriptor
     ) {
         self.pod = pod
+        ownSigners = contexts.signers
         worker = pod.worker
         pings = Allowance(at: pod.worker.loop.now)
         trustAtStart = pod.worker.trustGeneration
         socket = TunnelSocket(descriptor: descriptor.release())
-        super.init(role: role, context: context, limits: limits)
+        super.init(
+            role: role, context: role == .client ? contexts.client : contexts.server, limits: limits)
         socket.tunnel = self
         pod.add(self)
     }

@@ -175,6 +175,26 @@ final class Worker: @unchecked Sendable {
         for connection in held.values { connection.retry() }
     }
 
+    // MARK: Signers
+
+    private var tunnels: [TunnelConnection] { parts.compactMap { $0 as? TunnelConnection }.filter { $0.proof != nil } }
+
+    /// How many live tunnels depend on each key.
+    var tunnelsBySigner: [String: Int] {
+        tunnels.reduce(into: [:]) { counts, tunnel in for signer in tunnel.signers { counts[signer, default: 0] += 1 } }
+    }
+
+    /// Nothing new goes over tunnels that depend on these keys, unless it would on their successors, too.
+    func retire(dependingOn signers: Set<String>) {
+        for tunnel in tunnels where !tunnel.signers.isDisjoint(with: signers) {
+            guard let contexts = contexts(for: tunnel.pod.pod.identity), signers.isDisjoint(with: contexts.signers)
+            else {
+                continue
+            }
+            tunnel.drain()
+        }
+    }
+
     // MARK: Pressure
 
     private var parts: [any PodConnection] {

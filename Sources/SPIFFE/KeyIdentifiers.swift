@@ -1,3 +1,4 @@
+internal import SwiftASN1
 public import X509
 
 extension Certificate {
@@ -6,9 +7,19 @@ extension Certificate {
         guard let identifier = try? extensions.authorityKeyIdentifier?.keyIdentifier else { return nil }
         return identifier.map(hexadecimal).joined()
     }
+
+    /// Of its own key (RFC 5280 section 4.2.1.2, method 1): what certificates that it signed name.
+    public var keyIdentifier: String {
+        SubjectKeyIdentifier(hash: publicKey).keyIdentifier.map(hexadecimal).joined()
+    }
 }
 
 extension X509SVID {
     /// The keys that it depends on: who signed the leaf comes first, the root last.
     public var signers: [String] { certificates.compactMap(\.signerKeyIdentifier) }
+
+    /// The same of a peer's chain, in DER; what cannot be read names none.
+    public static func signers(ofChainDER chain: [[UInt8]]) -> [String] {
+        chain.compactMap { (try? Certificate(derEncoded: $0))?.signerKeyIdentifier }
+    }
 }

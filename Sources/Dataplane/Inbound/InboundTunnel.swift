@@ -41,7 +41,7 @@ final class InboundTunnel: TunnelConnection {
             oldest.fail(ConnectionFailure(.overload, "made room for newer ones: TLS and HTTP/2 were not set up yet"))
         }
         let tunnel = InboundTunnel(
-            pod: pod, context: contexts.server, source: source, local: local, accepted: accepted)
+            pod: pod, contexts: contexts, source: source, local: local, accepted: accepted)
         tunnel.handshake = worker.bounds.handshakes.enter(tunnel, from: source.ip)
         tunnel.start()
     }
@@ -58,14 +58,14 @@ final class InboundTunnel: TunnelConnection {
     }
 
     private init(
-        pod: PodProxy, context: TLSContext, source: SocketAddress, local: SocketAddress,
+        pod: PodProxy, contexts: IdentityContexts, source: SocketAddress, local: SocketAddress,
         accepted: consuming OwnedDescriptor
     ) {
         self.source = source
         self.local = local
         opened = pod.worker.loop.now
         denied = Allowance(at: pod.worker.loop.now)
-        super.init(pod: pod, role: .server, context: context, limits: HBONELimits(), descriptor: accepted)
+        super.init(pod: pod, role: .server, contexts: contexts, limits: HBONELimits(), descriptor: accepted)
     }
 
     // MARK: The connection

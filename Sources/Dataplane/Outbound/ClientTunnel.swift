@@ -18,7 +18,7 @@ final class ClientTunnel: TunnelConnection {
         group: TunnelGroup, pod: PodProxy, contexts: IdentityContexts, descriptor: consuming OwnedDescriptor
     ) {
         self.group = group
-        super.init(pod: pod, role: .client, context: contexts.client, limits: HBONELimits(), descriptor: descriptor)
+        super.init(pod: pod, role: .client, contexts: contexts, limits: HBONELimits(), descriptor: descriptor)
         let limit = worker.configuration.connectTimeout
         let port = group.key.endpoint.port
         connectTimer = worker.loop.schedule(after: limit) { [weak self] in

@@ -16,6 +16,8 @@ final class AuthoritySession: SVIDIssuer {
     private let logger: Logger
     private let onBundle: @Sendable (TrustBundle) -> Void
     private let leaves: LeafRegister
+    private let connections: @Sendable () async -> [String: Int]
+    private let retire: @Sendable (Set<String>) -> Void
     private let trust: NodeTrustKeeper
     private let client = Mutex<AuthorityClient?>(nil)
     private let state = Mutex(State())
@@ -30,10 +32,16 @@ final class AuthoritySession: SVIDIssuer {
 
     private let taints: (stream: AsyncStream<Set<String>>, continuation: AsyncStream<Set<String>>.Continuation)
 
+    /// `connections` says how many there are by the keys that they depend on; those of the keys given to `retire` are to take on nothing
+    /// new.
     init(
         settings: ProxyNode.Settings, leaves: LeafRegister, readiness: Readiness, logger: Logger,
+        connections: @escaping @Sendable () async -> [String: Int] = { [:] },
+        retire: @escaping @Sendable (Set<String>) -> Void = { _ in },
         onBundle: @escaping @Sendable (TrustBundle) -> Void
     ) {
+        self.connections = connections
+        self.retire = retire
         self.settings = settings
         self.leaves = leaves
         self.readiness = readiness
@@ -107,11 +115,20 @@ final class AuthoritySession: SVIDIssuer {
             var reported: [BundleReport.Leaves]?
             while !tainted.isEmpty, state.withLock({ $0.tainted }) == tainted {
                 try await Task.sleep(for: Self.progressInterval)
-                let present = leaves.summary
+                retire(tainted)
+                let present = await uses
                 guard present != reported else { continue }
                 reported = present
                 client.reportSoon()
             }
+        }
+    }
+
+    /// What on this node depends on which authority. Roots of other trust domains are their own authorities' affair.
+    private var uses: [BundleReport.Leaves] {
+        get async {
+            let roots = Set(trust.current.forPeers.authorities.map(\.keyIdentifier))
+            return leaves.summary(connections: await connections().filter { roots.contains($0.key) })
         }
     }
 
@@ -126,7 +143,7 @@ final class AuthoritySession: SVIDIssuer {
                 try await client.followBundle {
                     BundleReport(
                         sequence: self.trust.current.received?.sequence ?? 0, version: "0.1.0",
-                        leaves: self.leaves.summary)
+                        leaves: await self.uses)
                 } onUpdate: { update in
                     self.accept(update.bundle)
                     self.accept(tainted: update.tainted)

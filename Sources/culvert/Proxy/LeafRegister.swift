@@ -48,12 +48,15 @@ final class LeafRegister: Sendable {
         }
     }
 
-    var summary: [BundleReport.Leaves] {
+    /// `connections` are counted by root.
+    func summary(connections: [String: Int]) -> [BundleReport.Leaves] {
         let all = state.withLock { Array($0.leaves.values) + ($0.node.map { [$0] } ?? []) }
         let byIssuer = Dictionary(grouping: all, by: \.issuer)
-        return byIssuer.sorted { $0.key < $1.key }.map { issuer, leaves in
-            BundleReport.Leaves(
-                authorityID: issuer, count: leaves.count, oldestExpiry: leaves.map(\.notAfter).min())
+        return Set(byIssuer.keys).union(connections.keys).sorted().map { id in
+            let leaves = byIssuer[id] ?? []
+            return BundleReport.Leaves(
+                authorityID: id, count: leaves.count, oldestExpiry: leaves.map(\.notAfter).min(),
+                connections: connections[id] ?? 0)
         }
     }
 }

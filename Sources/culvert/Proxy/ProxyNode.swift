@@ -78,8 +78,11 @@ struct ProxyNode: ServiceLifecycle.Service {
         let dataplane = try Dataplane(configuration: configuration, record: accessLog.sink)
         self.dataplane = dataplane
         let leaves = leaves
-        let session = AuthoritySession(settings: settings, leaves: leaves, readiness: readiness, logger: logger) {
-            bundle in
+        let session = AuthoritySession(
+            settings: settings, leaves: leaves, readiness: readiness, logger: logger,
+            connections: { (try? await dataplane.tunnelsBySigner()) ?? [:] },
+            retire: { dataplane.retire(dependingOn: $0) }
+        ) { bundle in
             Self.attempt("The trust bundle cannot be used", logger) { try dataplane.publish(TrustBundleSet([bundle])) }
         }
         self.session = session
