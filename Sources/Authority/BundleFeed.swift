@@ -8,6 +8,7 @@ public final class BundleFeed: Sendable {
     private struct State {
         var bundle: TrustBundle
         var tainted: [AuthorityID] = []
+        var federated = TrustBundleSet()
         var next: UInt64 = 0
         var subscribers: [UInt64: AsyncStream<TrustBundle>.Continuation] = [:]
     }
@@ -23,6 +24,8 @@ public final class BundleFeed: Sendable {
     public var current: TrustBundle { state.withLock { $0.bundle } }
     /// Roots that are in the bundle still, and whose leaves are to be issued anew at once.
     public var tainted: [AuthorityID] { state.withLock { $0.tainted } }
+    /// The bundles of the trust domains that this one is federated with.
+    public var federated: TrustBundleSet { state.withLock { $0.federated } }
 
     /// Begins with the current bundle. Ends when the subscriber stops iterating.
     public func updates() throws(Denial) -> AsyncStream<TrustBundle> {
@@ -48,6 +51,15 @@ public final class BundleFeed: Sendable {
             guard bundle != state.bundle || tainted != state.tainted else { return }
             (state.bundle, state.tainted) = (bundle, tainted)
             for continuation in state.subscribers.values { continuation.yield(bundle) }
+        }
+    }
+
+    /// The federated bundles have changed: every subscriber gets the present bundle once more, to look at both.
+    public func publish(federated: TrustBundleSet) {
+        state.withLock { state in
+            guard state.federated != federated else { return }
+            state.federated = federated
+            for continuation in state.subscribers.values { continuation.yield(state.bundle) }
         }
     }
 

@@ -59,16 +59,21 @@ extension CertificateAuthority {
     /// The attested node behind `caller`, after one unit of its allowance.
     func attestedNode(_ caller: SPIFFEID, at now: Date) throws(Denial) -> NodeName {
         guard let node = NodeName(caller, of: trustDomain) else { throw .notAttested(caller.description) }
+        guard state.withLock({ $0.nodes[node] != nil }) else { throw .notAttested(caller.description) }
+        try admit(node, at: now)
+        return node
+    }
+
+    /// Takes one unit of the node's allowance, unless it is banned.
+    func admit(_ node: NodeName, at now: Date) throws(Denial) {
         let memory = configuration.lifetimes.leaf
         let limits = configuration.limits
         try state.withLock { state throws(Denial) in
-            guard let record = state.nodes[node] else { throw .notAttested(caller.description) }
-            guard !record.banned else { throw .banned(node) }
+            guard !(state.nodes[node]?.banned ?? false) else { throw .banned(node) }
             var allowance = state.allowances[node] ?? NodeAllowance(limits, memory: memory, now: now)
             defer { state.allowances[node] = allowance }
             try allowance.take(at: now)
         }
-        return node
     }
 
     func acceptedKey(of csr: [UInt8]) throws(Denial) -> Certificate.PublicKey {
@@ -80,10 +85,10 @@ extension CertificateAuthority {
         }
     }
 
-    /// Signs and inspects; nothing is recorded or released yet.
+    /// Signs and inspects; nothing is recorded or released yet. `names` stand beside the ID; `lifetime` is cut to the configured one.
     func sign(
         _ id: SPIFFEID, key: Certificate.PublicKey, podUID: String?, node: NodeName?, now: Date,
-        lifetime: Duration? = nil
+        names: [GeneralName] = [], lifetime: Duration? = nil
     ) throws(Denial) -> IssuedSVID {
         let signer = state.withLock { $0.signer }
         guard now < signer.notAfter, now >= signer.certificate.notValidBefore else {
@@ -92,12 +97,14 @@ extension CertificateAuthority {
             )
         }
         let validity = CertificateProfile.Validity(
-            now: now, lifetime: lifetime ?? configuration.lifetimes.leaf, issuerNotAfter: signer.notAfter)
+            now: now, lifetime: min(lifetime ?? configuration.lifetimes.leaf, configuration.lifetimes.leaf),
+            issuerNotAfter: signer.notAfter)
         let certificate: Certificate
         do {
             certificate = try CertificateProfile.leaf(
                 key: key,
                 id: id,
+                names: names,
                 serial: CertificateProfile.serialNumber(random),
                 validity: validity,
                 issuer: signer
@@ -133,9 +140,10 @@ extension CertificateAuthority {
         }
     }
 
-    /// Counts and reports a signature that leaves; `wanted` is the time from which its full lifetime would have run.
-    func released(_ svid: IssuedSVID, wanted now: Date) {
-        let wanted = now.advanced(by: configuration.lifetimes.leaf).inWholeSeconds
+    /// Counts and reports a signature that leaves; `wanted` is the time from which its full lifetime would have run: that asked
+    /// for, or else the configured one.
+    func released(_ svid: IssuedSVID, wanted now: Date, lifetime: Duration? = nil) {
+        let wanted = now.advanced(by: lifetime ?? configuration.lifetimes.leaf).inWholeSeconds
         audit(.signed(svid.record, clampedFrom: count(svid, wanted: wanted)))
     }
 

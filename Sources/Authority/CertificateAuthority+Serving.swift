@@ -1,5 +1,6 @@
 internal import Crypto
 public import SPIFFE
+internal import SwiftASN1
 internal import X509
 
 extension CertificateAuthority {
@@ -10,7 +11,9 @@ extension CertificateAuthority {
         do {
             let id = try ReservedIdentity.authority(of: trustDomain)
             let (svid, _) = try await signAndRecord(for: nil) { () throws(Denial) in
-                try sign(id, key: key.publicKey, podUID: nil, node: nil, now: now)
+                try sign(
+                    id, key: key.publicKey, podUID: nil, node: nil, now: now,
+                    names: configuration.servingNames.map(\.generalName))
             } _: { svid async throws(StoreError) in
                 try await store.record([svid.record])
             }
@@ -20,6 +23,20 @@ extension CertificateAuthority {
             throw denied(denial, caller: "the authority", subject: "serving SVID")
         } catch {
             throw denied(.notReady("\(error)"), caller: "the authority", subject: "serving SVID")
+        }
+    }
+}
+
+/// A name of the authority beside its SPIFFE ID, for clients that verify servers by where they found them.
+public enum ServingName: Sendable, Hashable {
+    case dns(String)
+    /// Four bytes or sixteen.
+    case address([UInt8])
+
+    var generalName: GeneralName {
+        switch self {
+        case .dns(let name): .dnsName(name)
+        case .address(let bytes): .ipAddress(ASN1OctetString(contentBytes: bytes[...]))
         }
     }
 }

@@ -18,6 +18,8 @@ public final class CertificateAuthority: Sendable {
         public var rotation: RotationPolicy?
         /// What nodes that lost the bundle stream are told to wait before they ask again; in seconds.
         public var refreshHint: Int
+        /// Beside the authority's SPIFFE ID in the certificate that it serves under.
+        public var servingNames: [ServingName] = []
 
         public init(
             trustDomain: TrustDomain,

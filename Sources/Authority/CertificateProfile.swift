@@ -77,6 +77,7 @@ enum CertificateProfile {
     static func leaf(
         key: Certificate.PublicKey,
         id: SPIFFEID,
+        names: [GeneralName] = [],
         serial: Certificate.SerialNumber,
         validity: Validity,
         issuer: SigningAuthority
@@ -96,7 +97,7 @@ enum CertificateProfile {
                 Critical(BasicConstraints.notCertificateAuthority)
                 Critical(KeyUsage(digitalSignature: true, keyEncipherment: isRSA))
                 try ExtendedKeyUsage([.serverAuth, .clientAuth])
-                SubjectAlternativeNames([.uniformResourceIdentifier(id.description)])
+                SubjectAlternativeNames([.uniformResourceIdentifier(id.description)] + names)
                 SubjectKeyIdentifier(hash: key)
                 AuthorityKeyIdentifier(keyIdentifier: issuer.keyIdentifier.keyIdentifier)
             },

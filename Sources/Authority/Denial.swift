@@ -1,4 +1,5 @@
 public import FoundationEssentials
+public import SPIFFE
 
 /// Why the authority said no, in the words that drive the caller: ask again, attest again, or stop.
 public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
@@ -12,6 +13,8 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
     case podUnknown(uid: String)
     case podNotOnNode(uid: String, node: NodeName)
     case podTerminated(uid: String)
+    /// The node asked for an identity by its name, and none of its live pods has it.
+    case identityNotOnNode(SPIFFEID, node: NodeName)
     /// The pod's namespace and service account make no identity that may be issued.
     case identityRefused(String)
     case requestRefused(SigningRequestFlaw)
@@ -31,7 +34,7 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
         switch self {
         case .tokenUnknown, .tokenUsed, .tokenExpired, .banned: return .stop
         case .notAttested, .expired: return .attestAgain
-        case .podUnknown: return .retry(after: .milliseconds(500))
+        case .podUnknown, .identityNotOnNode: return .retry(after: .milliseconds(500))
         case .podNotOnNode, .podTerminated, .identityRefused, .requestRefused: return .stop
         case .rateLimited(let after), .tooManyIdentities(_, let after): return .retry(after: after)
         case .notReady: return .retry(after: .seconds(5))
@@ -59,6 +62,8 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
             return "pod \(uid.prefix(128)) does not run on node \(node)"
         case .podTerminated(let uid):
             return "pod \(uid.prefix(128)) has terminated"
+        case .identityNotOnNode(let id, let node):
+            return "no live pod of node \(node) is \(id) (yet)"
         case .identityRefused(let reason):
             return reason
         case .requestRefused(let flaw):

@@ -24,4 +24,20 @@ public enum IssuanceDecision {
         }
         return id
     }
+
+    /// The pod for whose sake `node` may have the identity that it asked for by name; `pod` is what the registry has for it.
+    public static func pod(
+        with requested: SPIFFEID, registered pod: RegisteredPod?, on node: NodeName, in trustDomain: TrustDomain
+    ) throws(Denial) -> RegisteredPod {
+        guard requested.isMember(of: trustDomain) else {
+            throw .identityRefused("\(requested) is not of this authority's trust domain \(trustDomain)")
+        }
+        guard requested.workload != nil else {
+            throw .identityRefused("\(requested) is no workload's: /ns/<namespace>/sa/<service account> is")
+        }
+        guard let pod, pod.live, pod.node.utf8.elementsEqual(node.description.utf8),
+            try identity(forPod: pod.uid, registered: pod, on: node, in: trustDomain) == requested
+        else { throw .identityNotOnNode(requested, node: node) }
+        return pod
+    }
 }

@@ -1,6 +1,8 @@
 /// Which pods exist and where: the ground on which identities are decided. Answers from memory, at once.
 public protocol PodRegistry: Sendable {
     func pod(uid: String) -> RegisteredPod?
+    /// A live pod of the node that runs under the service account; nil if there is none.
+    func pod(on node: String, namespace: String, serviceAccount: String) -> RegisteredPod?
 }
 
 /// A pod as the cluster (or the mesh file) describes it.

@@ -25,6 +25,12 @@ struct TokenBucket: Sendable, Equatable {
         return .milliseconds(Int64(((1 - level) / perSecond * 1000).rounded(.up)))
     }
 
+    /// As `take`, but takes nothing.
+    func wait(at now: Date) -> Duration? {
+        var copy = self
+        return copy.take(at: now)
+    }
+
     mutating func isFull(at now: Date) -> Bool {
         fill(to: now)
         return level >= burst
@@ -77,6 +83,11 @@ struct AttestationAllowance: Sendable {
         self.limits = limits
         all = TokenBucket(
             burst: limits.attestationBurst * 100, perSecond: limits.attestationsPerSecond * 100, now: now)
+    }
+
+    /// Whether `source` may try now. Nothing is counted: who turns out to be known is no stranger.
+    func check(_ source: String, at now: Date) throws(Denial) {
+        if let wait = sources[source]?.wait(at: now) ?? all.wait(at: now) { throw .rateLimited(retryAfter: wait) }
     }
 
     mutating func take(from source: String, at now: Date) throws(Denial) {

@@ -12,6 +12,7 @@ import Synchronization
 public final class Dataplane: Sendable {
     private let workers: [Worker]
     private let records: TLSRecords
+    private let aliases: TrustDomainAliases
     private let state: Mutex<State>
 
     private struct State {
@@ -37,6 +38,7 @@ public final class Dataplane: Sendable {
         }
         self.workers = workers
         records = configuration.tlsRecords
+        aliases = configuration.trustDomainAliases
         state = Mutex(State())
         for (index, worker) in workers.enumerated() {
             _ = try SystemThread(name: "culvert-loop-\(index)") { worker.loop.run() }
@@ -61,6 +63,7 @@ public final class Dataplane: Sendable {
     /// The trust anchors by which peers are verified from now on, and what they have revoked. Where that withdraws trust, live tunnels
     /// are verified again: one that would be refused now takes no new streams, and is cut after `distrustGrace`.
     public func publish(_ bundles: TrustBundleSet) throws {
+        let bundles = aliases.applied(to: bundles)
         try state.withLock { state in
             guard bundles != state.bundles else { return }
             let withdraws = bundles.withdraws(from: state.bundles)

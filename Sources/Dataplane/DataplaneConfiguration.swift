@@ -5,6 +5,8 @@ public import SPIFFE
 public struct DataplaneConfiguration: Sendable {
     /// The trust domain of this node's pods: a pod's identity is `spiffe://<trust domain>/ns/<namespace>/sa/<account>`.
     public var trustDomain: TrustDomain
+    /// Other names of the trust domain: a peer's identity under one of them counts as its identity under ours.
+    public var trustDomainAliases: TrustDomainAliases
     /// This node's name, as the mesh knows it.
     public var node: String
     /// Event loops, one thread each; every loop listens in every pod and connections stay on the loop that accepted them.
@@ -40,6 +42,7 @@ public struct DataplaneConfiguration: Sendable {
 
     public init(trustDomain: TrustDomain, node: String) {
         self.trustDomain = trustDomain
+        trustDomainAliases = TrustDomainAliases(of: trustDomain)
         self.node = node
     }
 }

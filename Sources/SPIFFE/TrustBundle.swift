@@ -7,7 +7,7 @@ public import X509
 /// SVID of it is then untrusted.
 public struct TrustBundle: Sendable, Equatable {
     /// Always from configuration, never from the bundle's content or from where it was fetched.
-    public let trustDomain: TrustDomain
+    public private(set) var trustDomain: TrustDomain
     /// Without repetition, in the order given.
     public let authorities: [Certificate]
     /// What the authorities, and the CAs under them, have taken back. A list counts for what its own signer issued, and for nothing else.
@@ -39,6 +39,13 @@ public struct TrustBundle: Sendable, Equatable {
         self.revocations = revocations
         self.sequence = sequence
         self.refreshHint = refreshHint
+    }
+
+    /// The same authorities for another trust domain.
+    func renamed(_ name: TrustDomain) -> TrustBundle {
+        var bundle = self
+        bundle.trustDomain = name
+        return bundle
     }
 
     /// Every one of them may be tried against a peer's chain when they share a name.

@@ -15,6 +15,11 @@ public struct TrustBundleSet: Sendable, Equatable {
         bundles[bundle.trustDomain] = bundle
     }
 
+    /// From then on nobody of the domain is trusted.
+    public mutating func remove(_ trustDomain: TrustDomain) {
+        bundles[trustDomain] = nil
+    }
+
     /// Takes the bundle if it is newer than the one held, or the first of its domain; otherwise only says what it is.
     public mutating func update(_ bundle: TrustBundle) -> BundleSuccession {
         let succession = bundles[bundle.trustDomain].map { $0.succession(by: bundle) } ?? .newer

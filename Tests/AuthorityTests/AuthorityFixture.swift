@@ -32,6 +32,13 @@ final class PodTable: PodRegistry {
     }
 
     func pod(uid: String) -> RegisteredPod? { pods.withLock { $0[uid] } }
+    func pod(on node: String, namespace: String, serviceAccount: String) -> RegisteredPod? {
+        pods.withLock { pods in
+            pods.values.first {
+                $0.live && $0.node == node && $0.namespace == namespace && $0.serviceAccount == serviceAccount
+            }
+        }
+    }
     func set(_ pod: RegisteredPod) { pods.withLock { $0[pod.uid] = pod } }
 
     static let shop = [

@@ -114,15 +114,13 @@ struct NodeReturnTests {
             onBundle: @escaping @Sendable (TrustBundle) -> Void = { _ in }
         ) throws -> AuthoritySession {
             let bundle = try TrustBundle(trustDomain: ServingAuthority.domain, pem: try TextFile.read(bundleFile))
-            let settings = ProxyNode.Settings(
-                node: "node-a", trustDomain: ServingAuthority.domain, runDirectory: directory,
-                authority: addresses.nodes, attestation: addresses.attestation, bundle: bundle,
-                bundleFile: bundleFile, joinTokenFile: token, stateDirectory: directory, adminHost: "127.0.0.1",
-                workers: 1, drainTimeout: .seconds(1), tlsRecords: .libssl,
-                logging: try LoggingOptions.parse([]))
+            let settings = AuthoritySession.Settings(
+                node: "node-a", trustDomain: ServingAuthority.domain, authority: addresses.nodes,
+                attestation: addresses.attestation, bundle: bundle, bundleFile: bundleFile, joinTokenFile: token,
+                stateDirectory: directory)
             return AuthoritySession(
                 settings: settings, leaves: LeafRegister(), readiness: readiness, logger: ServingAuthority.quiet,
-                onBundle: onBundle)
+                onTrust: { bundles in bundles[ServingAuthority.domain].map(onBundle) })
         }
 
         /// While the session runs, until the node has an SVID that works.

@@ -33,6 +33,8 @@ struct ServingAuthority {
         func pod(uid: String) -> RegisteredPod? {
             uid == "web-uid" ? RegisteredPod(uid: uid, node: "node-a", namespace: "shop", serviceAccount: "web") : nil
         }
+
+        func pod(on node: String, namespace: String, serviceAccount: String) -> RegisteredPod? { nil }
     }
 
     static let domain: TrustDomain = {

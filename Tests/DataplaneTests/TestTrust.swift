@@ -30,6 +30,13 @@ struct TestTrust {
         )
     }
 
+    private init(_ trustDomain: TrustDomain, _ key: Certificate.PrivateKey, _ root: Certificate) {
+        (self.trustDomain, self.key, self.root) = (trustDomain, key, root)
+    }
+
+    /// The same root, for another trust domain.
+    func named(_ name: String) throws -> TestTrust { TestTrust(try TrustDomain(name), key, root) }
+
     var rootPEM: String { get throws { try root.serializeAsPEM().pemString } }
 
     var bundles: TrustBundleSet {

@@ -88,7 +88,7 @@ final class ClientTunnel: TunnelConnection {
     override func established(_ peer: HBONEPeer) {
         super.established(peer)
         if let distrustReason { return fail(distrustReason) }
-        guard key.expected.contains(peer.id) else {
+        guard worker.configuration.trustDomainAliases.isOneOf(key.expected, peer.id) else {
             let expected = key.expected.map(\.description).joined(separator: ", ")
             let text =
                 "identity verification error: peer did not present the expected SAN (\(expected)), got \(peer.id)"

@@ -147,7 +147,7 @@ extension AuthorityClient {
         let (reports, outbox) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         outbox.yield()
         var options = CallOptions.defaults
-        options.maxResponseMessageBytes = AuthorityTransport.messageBytesMax
+        options.maxResponseMessageBytes = TrustUpdate.messageBytesMax
         let service = service(endingWithConnection: outbox)
         do {
             try await service.streamBundle(options: options) { writer in

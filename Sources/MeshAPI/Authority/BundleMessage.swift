@@ -21,6 +21,12 @@ extension TrustBundle {
             throw .invalidAnswer("it holds a bundle that is not of \(trustDomain)")
         }
         guard !message.authorities.isEmpty else { throw .invalidAnswer("it holds a bundle without authorities") }
+        try self.init(foreign: message, of: trustDomain)
+    }
+
+    /// One without authorities says that its domain has revoked them all. Our own authority would then have none to sign with;
+    /// a foreign one may.
+    init(foreign message: Culvert_Authority_V1_Bundle, of trustDomain: TrustDomain) throws(AuthorityCallError) {
         guard message.authorities.count <= TrustBundle.maximumAuthorities else {
             throw .invalidAnswer("it holds a bundle of \(message.authorities.count) authorities")
         }

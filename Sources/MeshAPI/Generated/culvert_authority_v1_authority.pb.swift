@@ -248,6 +248,9 @@ public nonisolated struct Culvert_Authority_V1_BundleUpdate: Sendable {
   /// Roots that are in the bundle still, and whose leaves are to be issued anew at once: lower-case hexadecimal subject key identifiers.
   public var taintedAuthorities: [String] = []
 
+  /// Those of the federated trust domains, all of them: what is not here any more is not trusted any more.
+  public var federated: [Culvert_Authority_V1_Bundle] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -560,7 +563,7 @@ nonisolated extension Culvert_Authority_V1_Bundle: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Culvert_Authority_V1_BundleUpdate: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".BundleUpdate"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bundle\0\u{3}tainted_authorities\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}bundle\0\u{3}tainted_authorities\0\u{2}\u{8}federated\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -570,6 +573,7 @@ nonisolated extension Culvert_Authority_V1_BundleUpdate: SwiftProtobuf.Message, 
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._bundle) }()
       case 2: try { try decoder.decodeRepeatedStringField(value: &self.taintedAuthorities) }()
+      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.federated) }()
       default: break
       }
     }
@@ -586,12 +590,16 @@ nonisolated extension Culvert_Authority_V1_BundleUpdate: SwiftProtobuf.Message, 
     if !self.taintedAuthorities.isEmpty {
       try visitor.visitRepeatedStringField(value: self.taintedAuthorities, fieldNumber: 2)
     }
+    if !self.federated.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.federated, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Culvert_Authority_V1_BundleUpdate, rhs: Culvert_Authority_V1_BundleUpdate) -> Bool {
     if lhs._bundle != rhs._bundle {return false}
     if lhs.taintedAuthorities != rhs.taintedAuthorities {return false}
+    if lhs.federated != rhs.federated {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -22,6 +22,9 @@ struct AuthorityServer: ServiceLifecycle.Service {
     let examiner: AuthorityExaminer
     /// Where the trust bundle is published for nodes that join.
     let bundleFile: String
+    let federation: Federation
+    /// nil: the bundle is not published over HTTPS.
+    let endpoint: BundleEndpointService?
     let logger: Logger
 
     struct Addresses: Sendable {
@@ -43,10 +46,22 @@ struct AuthorityServer: ServiceLifecycle.Service {
             logger: logger)
         let servers = [
             (
-                GRPCServer(transport: attestation, services: [NodeAttestationService(authority: authority)]),
-                addresses.attestation
+                GRPCServer(
+                    transport: attestation,
+                    services: [
+                        NodeAttestationService(authority: authority),
+                        IstioCertificateService(
+                            authority: authority, authenticator: TokenNodeAuthenticator(authority: authority)),
+                    ]), addresses.attestation
             ),
-            (GRPCServer(transport: nodes, services: [AuthorityService(authority: authority)]), addresses.nodes),
+            (
+                GRPCServer(
+                    transport: nodes,
+                    services: [
+                        AuthorityService(authority: authority),
+                        IstioCertificateService(authority: authority, authenticator: CertificateNodeAuthenticator()),
+                    ]), addresses.nodes
+            ),
         ]
         // Waits for addresses that a server which is ended before it began never has: nobody waits for it.
         let announcement = Task { try await announce(attestation, nodes) }
@@ -71,6 +86,10 @@ struct AuthorityServer: ServiceLifecycle.Service {
                 }
                 if let address = addresses.health { group.addTask { try await serveHealth(at: address) } }
                 group.addTask { await cancelWhenGracefulShutdown { await pods.run() } }
+                group.addTask { await cancelWhenGracefulShutdown { await federation.run() } }
+                if let endpoint {
+                    group.addTask { try await cancelWhenGracefulShutdown { try await endpoint.run() } }
+                }
                 group.addTask { await cancelWhenGracefulShutdown { await maintain() } }
                 group.addTask { await cancelWhenGracefulShutdown { await keepUp() } }
                 group.addTask { await cancelWhenGracefulShutdown { await renewIdentity() } }

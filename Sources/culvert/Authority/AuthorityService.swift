@@ -63,6 +63,7 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
                     var update = Culvert_Authority_V1_BundleUpdate()
                     update.bundle = Culvert_Authority_V1_Bundle(bundle)
                     update.taintedAuthorities = authority.bundle.tainted.map(\.description)
+                    update.federated = authority.bundle.federated.bundles.values.map(Culvert_Authority_V1_Bundle.init)
                     try await response.write(update)
                 }
             }

@@ -17,7 +17,7 @@ extension AuthorityDenial {
         case .notAttested: .notAttested
         case .expired: .expired
         case .banned: .banned
-        case .podUnknown: .podUnknown
+        case .podUnknown, .identityNotOnNode: .podUnknown
         case .podNotOnNode: .podNotOnNode
         case .podTerminated: .podTerminated
         case .identityRefused, .requestRefused: .invalidRequest

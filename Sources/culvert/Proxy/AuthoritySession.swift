@@ -1,4 +1,5 @@
 import FoundationEssentials
+import IPAddressing
 import Logging
 import MeshAPI
 import Observability
@@ -10,11 +11,25 @@ import X509
 /// The node's dealings with the authority: attested once, then identities, the trust bundle, and its own renewal.
 ///
 /// Until the node has attested, asking it for an SVID is answered with `unreachable`, which is tried again.
-final class AuthoritySession: SVIDIssuer {
-    private let settings: ProxyNode.Settings
+final class AuthoritySession: IdentitySource {
+    struct Settings: Sendable {
+        let node: String
+        let trustDomain: TrustDomain
+        /// Where it serves attested nodes, and where it attests them.
+        let authority: SocketAddress
+        let attestation: SocketAddress
+        /// By which it is recognised.
+        let bundle: TrustBundle
+        /// Where that was read, and is read again when the authority is not recognised.
+        let bundleFile: String
+        let joinTokenFile: String?
+        let stateDirectory: String
+    }
+
+    private let settings: Settings
     private let readiness: Readiness
     private let logger: Logger
-    private let onBundle: @Sendable (TrustBundle) -> Void
+    private let onTrust: @Sendable (TrustBundleSet) -> Void
     private let leaves: LeafRegister
     private let connections: @Sendable () async -> [String: Int]
     private let retire: @Sendable (Set<String>) -> Void
@@ -31,14 +46,15 @@ final class AuthoritySession: SVIDIssuer {
     private static let progressInterval = Duration.seconds(1)
 
     private let taints: (stream: AsyncStream<Set<String>>, continuation: AsyncStream<Set<String>>.Continuation)
+    private let federated = Mutex<[TrustBundle]>([])
 
     /// `connections` says how many there are by the keys that they depend on; those of the keys given to `retire` are to take on nothing
     /// new.
     init(
-        settings: ProxyNode.Settings, leaves: LeafRegister, readiness: Readiness, logger: Logger,
+        settings: Settings, leaves: LeafRegister, readiness: Readiness, logger: Logger,
         connections: @escaping @Sendable () async -> [String: Int] = { [:] },
         retire: @escaping @Sendable (Set<String>) -> Void = { _ in },
-        onBundle: @escaping @Sendable (TrustBundle) -> Void
+        onTrust: @escaping @Sendable (TrustBundleSet) -> Void
     ) {
         self.connections = connections
         self.retire = retire
@@ -46,14 +62,14 @@ final class AuthoritySession: SVIDIssuer {
         self.leaves = leaves
         self.readiness = readiness
         self.logger = logger
-        self.onBundle = onBundle
+        self.onTrust = onTrust
         trust = NodeTrustKeeper(
             bundle: settings.bundle, bundleFile: settings.bundleFile, directory: settings.stateDirectory, logger: logger
         )
         taints = AsyncStream.makeStream(of: Set<String>.self, bufferingPolicy: .bufferingNewest(1))
     }
 
-    var bundles: TrustBundleSet { TrustBundleSet([trust.current.forPeers]) }
+    var bundles: TrustBundleSet { TrustBundleSet([trust.current.forPeers] + federated.withLock { $0 }) }
 
     func issue(
         podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest
@@ -71,7 +87,7 @@ final class AuthoritySession: SVIDIssuer {
         let attestation = NodeAttestation(
             settings: settings, credentials: credentials, trust: trust, readiness: readiness, logger: logger)
         let (svid, bundle) = try await attestation.identity()
-        if let bundle { accept(bundle) } else { onBundle(trust.current.forPeers) }
+        if let bundle { accept(bundle) } else { onTrust(bundles) }
         leaves.replaceNode(svid)
         let client = try AuthorityClient(
             address: settings.authority, trustDomain: settings.trustDomain, svid: svid,
@@ -88,7 +104,13 @@ final class AuthoritySession: SVIDIssuer {
 
     private func accept(_ bundle: TrustBundle) {
         guard trust.accept(bundle) else { return }
-        onBundle(bundle)
+        onTrust(bundles)
+    }
+
+    private func accept(_ update: TrustUpdate) {
+        guard trust.accept(update.bundle) else { return }
+        federated.withLock { $0 = update.federated }
+        onTrust(bundles)
     }
 
     private func accept(tainted: Set<String>) {
@@ -145,10 +167,14 @@ final class AuthoritySession: SVIDIssuer {
                         sequence: self.trust.current.received?.sequence ?? 0, version: "0.1.0",
                         leaves: await self.uses)
                 } onUpdate: { update in
-                    self.accept(update.bundle)
+                    self.accept(update)
                     self.accept(tainted: update.tainted)
                     self.recogniseAuthority(client)
-                    self.logger.info("Trust bundle received", metadata: ["sequence": "\(update.bundle.sequence)"])
+                    self.logger.info(
+                        "Trust bundle received",
+                        metadata: [
+                            "sequence": "\(update.bundle.sequence)", "federated": "\(update.federatedNames)",
+                        ])
                 }
                 retry = RetrySchedule()
             } catch {

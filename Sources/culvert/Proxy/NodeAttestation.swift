@@ -9,7 +9,7 @@ import WorkloadIdentity
 /// How a node gets a certificate of its own, tried until it works: the one on disk, that one renewed, which the authority does for some
 /// days after its end, or a join token shown to the authority.
 struct NodeAttestation: Sendable {
-    let settings: ProxyNode.Settings
+    let settings: AuthoritySession.Settings
     let credentials: NodeCredentials
     let trust: NodeTrustKeeper
     let readiness: Readiness

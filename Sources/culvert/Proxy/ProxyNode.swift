@@ -20,21 +20,22 @@ struct ProxyNode: ServiceLifecycle.Service {
     struct Settings: Sendable {
         let node: String
         let trustDomain: TrustDomain
+        let aliases: TrustDomainAliases
         let runDirectory: String
         var handoverPath: String { "\(runDirectory)/handover.sock" }
         var certificatesPath: String { "\(runDirectory)/certificates.sock" }
-        let authority: SocketAddress
-        let attestation: SocketAddress
-        let bundle: TrustBundle
-        /// Where that was read, and is read again when the authority is not recognised.
-        let bundleFile: String
-        let joinTokenFile: String?
-        let stateDirectory: String
+        let identities: Identities
         let adminHost: String
         let workers: Int
         let drainTimeout: Duration
         let tlsRecords: TLSRecords
         let logging: LoggingOptions
+    }
+
+    /// Who gives this node its identities.
+    enum Identities: Sendable {
+        case culvert(AuthoritySession.Settings)
+        case istio(IstioSession.Settings)
     }
 
     /// What readiness waits for.
@@ -57,7 +58,7 @@ struct ProxyNode: ServiceLifecycle.Service {
     private let counters = Counters()
     private let leaves = LeafRegister()
     private let readiness = Readiness(conditions: Condition.all)
-    private let session: AuthoritySession
+    private let source: any IdentitySource
     private let identities: SVIDManager
     private let mesh: WorkloadDiscoveryClient
     private let pods: ZDSClient
@@ -73,20 +74,27 @@ struct ProxyNode: ServiceLifecycle.Service {
         // Before the data plane looks how many it may use.
         DescriptorLimit.raise()
         var configuration = DataplaneConfiguration(trustDomain: settings.trustDomain, node: settings.node)
+        configuration.trustDomainAliases = settings.aliases
         configuration.loops = settings.workers
         configuration.tlsRecords = settings.tlsRecords
         let dataplane = try Dataplane(configuration: configuration, record: accessLog.sink)
         self.dataplane = dataplane
         let leaves = leaves
-        let session = AuthoritySession(
-            settings: settings, leaves: leaves, readiness: readiness, logger: logger,
-            connections: { (try? await dataplane.tunnelsBySigner()) ?? [:] },
-            retire: { dataplane.retire(dependingOn: $0) }
-        ) { bundle in
-            Self.attempt("The trust bundle cannot be used", logger) { try dataplane.publish(TrustBundleSet([bundle])) }
+        let publish: @Sendable (TrustBundleSet) -> Void = { bundles in
+            Self.attempt("The trust bundle cannot be used", logger) { try dataplane.publish(bundles) }
         }
-        self.session = session
-        let identities = SVIDManager(issuer: session, bundles: { session.bundles }, logger: logger) { _, svid, _ in
+        let source: any IdentitySource =
+            switch settings.identities {
+            case .culvert(let settings):
+                AuthoritySession(
+                    settings: settings, leaves: leaves, readiness: readiness, logger: logger,
+                    connections: { (try? await dataplane.tunnelsBySigner()) ?? [:] },
+                    retire: { dataplane.retire(dependingOn: $0) }, onTrust: publish)
+            case .istio(let settings):
+                try IstioSession(settings: settings, readiness: readiness, logger: logger, onTrust: publish)
+            }
+        self.source = source
+        let identities = SVIDManager(issuer: source, bundles: { source.bundles }, logger: logger) { _, svid, _ in
             leaves.add(svid)
             Self.attempt("The SVID cannot be used", logger) { try dataplane.publish(svid) }
         } withdraw: { identity in
@@ -200,7 +208,7 @@ struct ProxyNode: ServiceLifecycle.Service {
                     counters, host: settings.adminHost, port: Int(ReservedPort.metrics), logger: logger)
             }
         }
-        group.addTask { try await session.run { await identities.taint($0) } }
+        group.addTask { try await source.run { await identities.taint($0) } }
         group.addTask { await identities.run() }
         group.addTask { await mesh.run() }
         group.addTask {

@@ -35,7 +35,7 @@ extension CAServe {
                 problems += AuthorityPreflight.problems(inDirectory: data, of: domain, now: now)
             }
         }
-        return problems + socketProblems()
+        return problems + federationProblems() + socketProblems()
     }
 
     private func addressProblems() -> [AuthorityPreflight.Problem] {
@@ -44,6 +44,7 @@ extension CAServe {
         let given =
             [("--listen", listen), ("--attest-listen", attestListen)]
             + (healthListen.map { [("--health-listen", $0)] } ?? [])
+            + (federationListen.map { [("--federation-listen", $0)] } ?? [])
         for (option, text) in given {
             do throws(CommandFailure) {
                 let address = try address(text, option)
@@ -67,6 +68,17 @@ extension CAServe {
         } catch {
             return [.init(error.description, hint: error.hint)]
         }
+    }
+
+    private func federationProblems() -> [AuthorityPreflight.Problem] {
+        var problems: [AuthorityPreflight.Problem] = []
+        do throws(CommandFailure) {
+            for name in servingName { _ = try Self.name(name) }
+            for relationship in federate { _ = try FederationRelationship(relationship) }
+        } catch {
+            problems.append(.init(error.description, hint: error.hint))
+        }
+        return problems
     }
 
     private func socketProblems() -> [AuthorityPreflight.Problem] {

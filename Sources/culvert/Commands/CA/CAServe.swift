@@ -30,6 +30,10 @@ struct CAServe: AsyncParsableCommand {
             otherwise. Its password is taken from --store-password-file, PGPASSWORD or PGPASSFILE rather than from the \
             URL, which every process on the machine can read.
 
+            Istio's CreateCertificate is served on both addresses, so that a ztunnel can take identities from here: on \
+            --attest-listen its bearer token is a join token, on --listen the node's certificate counts. Give the name by \
+            which it calls the authority with --serving-name.
+
             EXAMPLES
               culvert ca serve --data /var/lib/culvert --mesh mesh.yaml
               culvert ca serve --data ca --trust-domain example.org --mesh mesh.yaml --listen 10.0.0.1:15012 \\
@@ -37,6 +41,9 @@ struct CAServe: AsyncParsableCommand {
               culvert ca serve --data ca --mesh mesh.yaml --leaf-ttl 10m --intermediate-ttl 24h
               culvert ca serve --data ca --mesh mesh.yaml --store-password-file db.password \\
                 --store 'postgresql://culvert@db.example/culvert?sslrootcert=/etc/ssl/certs/ca-certificates.crt'
+              culvert ca serve --data ca --mesh mesh.yaml --federation-listen 0.0.0.0:8443 \\
+                --federate partner.example=https://bundle.partner.example/ \\
+                --federate east.example=https://10.1.0.1:8443/,id=spiffe://east.example/culvert/authority,bundle=east.pem
             """
     )
 
@@ -62,6 +69,12 @@ struct CAServe: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("Where nodes with a join token connect.", valueName: "ip:port"))
     var attestListen = "0.0.0.0:15011"
+
+    @Option(
+        help: ArgumentHelp(
+            "A host name or address to be in the authority's own certificate, for clients of Istio's protocol; repeatable.",
+            valueName: "name"))
+    var servingName: [String] = []
 
     @Option(help: ArgumentHelp("The Unix socket for the other commands of `culvert ca`.", valueName: "path"))
     var adminSocket = AdminSocket.defaultPath
@@ -105,7 +118,39 @@ struct CAServe: AsyncParsableCommand {
             """)
     var check = false
 
+    @Option(
+        help: ArgumentHelp(
+            """
+            Believe the workloads of another trust domain, by the bundle that it publishes at this URL: \
+            DOMAIN=URL[,roots=FILE] where the server shows a certificate of the Web's PKI (roots: of a private one), \
+            DOMAIN=URL,id=SPIFFE-ID,bundle=FILE where it shows its SVID (bundle: to recognise it the first time). Repeatable.
+            """, valueName: "domain=url"))
+    var federate: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Where the trust bundle is published over HTTPS for other trust domains; nowhere by default.",
+            valueName: "ip:port"))
+    var federationListen: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The certificates shown there, leaf first; by default the authority's own SVID is.", valueName: "file"))
+    var federationCert: String?
+
+    @Option(help: ArgumentHelp("Their key.", valueName: "file"))
+    var federationKey: String?
+
     @OptionGroup var logging: LoggingOptions
+
+    func validate() throws {
+        guard (federationCert == nil) == (federationKey == nil) else {
+            throw ValidationError("--federation-cert and --federation-key belong together")
+        }
+        guard federationCert == nil || federationListen != nil else {
+            throw ValidationError("--federation-cert is for --federation-listen")
+        }
+    }
 
     func run() async throws {
         if check { return try reportProblems() }
@@ -137,6 +182,11 @@ struct CAServe: AsyncParsableCommand {
         try AdminSocket.clear(adminSocket)
         let pods = MeshFilePodRegistry(meshFile, path: mesh, logger: logger)
         let authority = try await opened(domain, pods: pods, logger: logger)
+        let feed = authority.bundle
+        let federation = try Federation(
+            federate.map { argument throws(CommandFailure) in try FederationRelationship(argument) }, of: domain,
+            file: FederatedBundleFile(directory: data), logger: logger
+        ) { feed.publish(federated: $0) }
         for warning in authority.status().warnings { logger.warning("\(warning)") }
         do {
             let bundleFile = "\(data)/bundle.pem"
@@ -145,8 +195,8 @@ struct CAServe: AsyncParsableCommand {
             return AuthorityServer(
                 authority: authority, pods: pods, identity: identity, addresses: addresses,
                 examiner: AuthorityExaminer(authority: authority, dataDirectory: data, adminSocket: adminSocket),
-                bundleFile: bundleFile,
-                logger: logger)
+                bundleFile: bundleFile, federation: federation,
+                endpoint: try endpoint(authority, identity, logger: logger), logger: logger)
         } catch {
             throw CommandFailure("\(error)")
         }
@@ -164,10 +214,11 @@ struct CAServe: AsyncParsableCommand {
             let home = try await home(logger: logger)
             var rotation = RotationPolicy(leaf: lifetimes.leaf, connectionAge: connectionAge.value)
             rotation.skew = clockSkew.value
+            var configuration = CertificateAuthority.Configuration(
+                trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value, rotation: rotation)
+            configuration.servingNames = try servingName.map(Self.name)
             return try await CertificateAuthority.open(
-                .init(trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value, rotation: rotation),
-                store: home.store,
-                seal: home.seal, pods: pods,
+                configuration, store: home.store, seal: home.seal, pods: pods,
                 audit: { audit.record($0) })
         } catch let error as SealingKeyFileError {
             throw CommandFailure("\(error)", hint: error.hint)
@@ -195,6 +246,26 @@ struct CAServe: AsyncParsableCommand {
             }
         }
         return try await AuthorityDirectory(path: data, sharing: store)
+    }
+
+    /// As RFC 6125 names a server.
+    static func name(_ text: String) throws(CommandFailure) -> ServingName {
+        if let address = IPAddress(text) { return .address(address.bytes) }
+        guard HostPort.isName(text) else {
+            throw CommandFailure("--serving-name: “\(text)” is no host name and no address")
+        }
+        return .dns(text)
+    }
+
+    func endpoint(
+        _ authority: CertificateAuthority, _ identity: ReplaceableIdentity, logger: Logger
+    ) throws(CommandFailure) -> BundleEndpointService? {
+        guard let federationListen else { return nil }
+        var files: BundleEndpointService.CertificateFiles?
+        if let federationCert, let federationKey { files = .init(certificate: federationCert, key: federationKey) }
+        return BundleEndpointService(
+            settings: .init(address: try address(federationListen, "--federation-listen"), certificate: files),
+            authority: authority, identity: identity, logger: logger)
     }
 
     func loadedMesh() throws(CommandFailure) -> MeshFile {

@@ -3,6 +3,7 @@ import HBONE
 import IPAddressing
 import LinuxNetworking
 import Logging
+import MeshAPI
 import SPIFFE
 import ServiceLifecycle
 import UnixSignals
@@ -28,6 +29,8 @@ struct ProxyRun: AsyncParsableCommand {
             EXAMPLES
               culvert proxy run --node node-a --trust-domain example.org --ca 10.0.0.1:15012 \\
                 --ca-attest 10.0.0.1:15011 --ca-bundle bundle.pem --join-token-file token
+              culvert proxy run --node node-a --trust-domain cluster.local --ca istiod.istio-system.svc:15012 \\
+                --ca-protocol istio --ca-bundle root-cert.pem --ca-token-file /var/run/secrets/tokens/istio-token
               curl http://127.0.0.1:15021/healthz/ready      what it still waits for, and why
             """
     )
@@ -38,11 +41,39 @@ struct ProxyRun: AsyncParsableCommand {
     @Option(help: "The trust domain of this node's pods.")
     var trustDomain: String
 
+    @Option(
+        help: ArgumentHelp(
+            "Another name of the trust domain, for a mesh that was renamed; repeatable.", valueName: "domain"))
+    var trustDomainAlias: [String] = []
+
     @Option(help: "The directory of the agent's sockets.")
     var runDir = "/run/culvert"
 
-    @Option(help: ArgumentHelp("Where the authority serves attested nodes.", valueName: "ip:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Where the authority serves attested nodes; with --ca-protocol istio also by name.", valueName: "ip:port"))
     var ca: String
+
+    @Option(
+        help: """
+            How the authority is spoken to: culvert, or istio, the CreateCertificate of istiod: then the node shows the token of \
+            --ca-token-file, and peers are verified by the roots that come with the certificates and those of --ca-bundle.
+            """)
+    var caProtocol = CAProtocol.culvert
+
+    @Option(
+        help: ArgumentHelp(
+            "For istio: the bearer token, read at every call, so that it may be replaced.", valueName: "file"))
+    var caTokenFile: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "For istio: the name in the authority's certificate; by default the host of --ca.", valueName: "name"))
+    var caServerName: String?
+
+    @Option(
+        help: ArgumentHelp("For istio: the cluster that this node is of, as the authority knows it.", valueName: "id"))
+    var clusterID: String?
 
     @Option(
         help: ArgumentHelp("Where the authority attests nodes; by default port 15011 of --ca.", valueName: "ip:port"))
@@ -83,6 +114,14 @@ struct ProxyRun: AsyncParsableCommand {
         guard workers.map((1...256).contains) ?? true else {
             throw ValidationError("--workers is a number from 1 to 256")
         }
+        switch caProtocol {
+        case .culvert where caTokenFile != nil || caServerName != nil || clusterID != nil:
+            throw ValidationError("--ca-token-file, --ca-server-name and --cluster-id are for --ca-protocol istio")
+        case .istio where caAttest != nil || joinTokenFile != nil:
+            throw ValidationError(
+                "--ca-attest and --join-token-file are for --ca-protocol culvert; see --ca-token-file")
+        default: break
+        }
         guard !node.isEmpty else { throw ValidationError("--node names no node") }
     }
 
@@ -117,17 +156,40 @@ struct ProxyRun: AsyncParsableCommand {
     private func settings() throws -> ProxyNode.Settings {
         let domain: TrustDomain
         do { domain = try TrustDomain(trustDomain) } catch { throw CommandFailure("--trust-domain: \(error)") }
+        let aliases = try trustDomainAlias.map { name in
+            do { return try TrustDomain(name) } catch {
+                throw CommandFailure("--trust-domain-alias: \(name): \(error)")
+            }
+        }
+        return ProxyNode.Settings(
+            node: node, trustDomain: domain, aliases: TrustDomainAliases(aliases, of: domain), runDirectory: runDir,
+            identities: try caProtocol == .culvert ? .culvert(authority(domain)) : .istio(istio(domain)),
+            adminHost: adminListen,
+            workers: workers ?? min(SystemThread.usableCores, 4), drainTimeout: drainTimeout.value,
+            tlsRecords: tlsRecords.records, logging: logging)
+    }
+
+    private func authority(_ domain: TrustDomain) throws -> AuthoritySession.Settings {
         let authority = try address(ca, "--ca")
         let attestation =
             try caAttest.map { try address($0, "--ca-attest") }
             ?? SocketAddress(authority.ip, port: AuthorityPort.attestation)
-        return ProxyNode.Settings(
-            node: node, trustDomain: domain, runDirectory: runDir, authority: authority, attestation: attestation,
-            bundle: try bundle(of: domain), bundleFile: caBundle, joinTokenFile: joinTokenFile,
-            stateDirectory: stateDir,
-            adminHost: adminListen,
-            workers: workers ?? min(SystemThread.usableCores, 4), drainTimeout: drainTimeout.value,
-            tlsRecords: tlsRecords.records, logging: logging)
+        return AuthoritySession.Settings(
+            node: node, trustDomain: domain, authority: authority, attestation: attestation,
+            bundle: try bundle(of: domain), bundleFile: caBundle, joinTokenFile: joinTokenFile, stateDirectory: stateDir
+        )
+    }
+
+    private func istio(_ domain: TrustDomain) throws -> IstioSession.Settings {
+        guard let server = HostPort(ca) else {
+            throw CommandFailure(
+                "--ca: '\(ca)' is no address", hint: "write istiod.istio-system.svc:15012 or 10.0.0.1:15012")
+        }
+        // Read again later: here only for the error that says what to do.
+        _ = try bundle(of: domain)
+        return IstioSession.Settings(
+            trustDomain: domain, server: server, serverName: caServerName, clusterID: clusterID,
+            tokenFile: caTokenFile, rootsFile: caBundle)
     }
 
     private func address(_ text: String, _ option: String) throws -> SocketAddress {
@@ -157,6 +219,11 @@ struct ProxyRun: AsyncParsableCommand {
 /// The authority's default ports.
 enum AuthorityPort {
     static let attestation: UInt16 = 15011
+}
+
+enum CAProtocol: String, CaseIterable, ExpressibleByArgument {
+    case culvert
+    case istio
 }
 
 enum TLSRecordsChoice: String, CaseIterable, ExpressibleByArgument {

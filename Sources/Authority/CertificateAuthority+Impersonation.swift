@@ -1,0 +1,84 @@
+public import SPIFFE
+internal import Synchronization
+
+/// The node on whose behalf an SVID is asked for by the identity's name, as an adapter has proven it.
+public enum IssuanceCaller: Sendable, Equatable, CustomStringConvertible {
+    /// By the node's SVID.
+    case attested(SPIFFEID)
+    /// By a token that names the node.
+    case bearer(NodeName)
+
+    public var description: String {
+        switch self {
+        case .attested(let id): id.description
+        case .bearer(let node): "bearer for node \(node)"
+        }
+    }
+}
+
+extension CertificateAuthority {
+    /// An SVID for `identity`, if a live pod of the caller's node has it: as Istio's proxies ask, who name no pod.
+    ///
+    /// `lifetime` is what the caller would like; it gets at most the configured one, and the audit trail shows both.
+    public func issue(
+        identity: SPIFFEID, csr: [UInt8], lifetime: Duration?, caller: IssuanceCaller
+    ) async throws(Denial) -> IssuedSVID {
+        do throws(Denial) {
+            let now = clock()
+            let node: NodeName
+            switch caller {
+            case .attested(let id): node = try attestedNode(id, at: now)
+            case .bearer(let name):
+                try admit(name, at: now)
+                node = name
+            }
+            let place = identity.workload
+            let registered = place.flatMap { place in
+                pods.pod(
+                    on: node.description, namespace: place.namespace, serviceAccount: place.serviceAccount)
+            }
+            let pod = try IssuanceDecision.pod(with: identity, registered: registered, on: node, in: trustDomain)
+            let key = try acceptedKey(of: csr)
+            try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(identity, at: now) }
+            // A node that has only ever shown tokens has no standing in the store that a record could depend on.
+            let isKnown = state.withLock { $0.nodes[node] != nil }
+            let (svid, _) = try await signAndRecord(for: isKnown ? node : nil) { () throws(Denial) in
+                try sign(identity, key: key, podUID: pod.uid, node: node, now: now, lifetime: lifetime)
+            } _: { svid async throws(StoreError) in
+                try await store.record([isKnown ? svid.record : svid.record.withoutNode])
+            }
+            released(svid, wanted: now, lifetime: lifetime)
+            return svid
+        } catch {
+            throw denied(error, caller: caller.description, subject: identity.description)
+        }
+    }
+
+    /// The node that the bearer of `joinToken` speaks for.
+    ///
+    /// Whoever holds a join token could trade it for the node's SVID, and so may ask for what that would give. Good until the
+    /// token expires or is traded; a node without a client certificate, such as Istio's ztunnel, can live on fresh ones. Failures
+    /// count against `source`, a network address, as failed attestations do.
+    public func node(bearing joinToken: String, source: String) async throws(Denial) -> NodeName {
+        let now = clock()
+        do throws(Denial) {
+            try state.withLock { state throws(Denial) in try state.attestation.check(source, at: now) }
+            guard let digest = JoinToken.digest(of: joinToken) else { throw .tokenUnknown }
+            let found = try await recorded { () async throws(StoreError) in
+                try await store.joinToken(digest: digest)
+            }
+            guard let token = found else { throw .tokenUnknown }
+            try token.check(at: now)
+            return token.node
+        } catch {
+            if case .notReady = error {
+            } else {
+                state.withLock { state in
+                    // The refusal is the answer already, whether or not there was still something to take.
+                    try? state.attestation.take(from: source, at: now)
+                }
+            }
+            throw denied(error, caller: source, subject: "bearer of a node's token")
+        }
+    }
+}
