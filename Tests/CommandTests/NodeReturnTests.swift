@@ -159,6 +159,68 @@ struct NodeReturnTests {
     }
 
     @Test(
+        "a proxy whose certificate expires while the authority cannot sign says so, and renews it as soon as that can again"
+    )
+    func expiresMeanwhile() async throws {
+        // Its SVID of an hour was given to it an hour ago but for a moment.
+        let serving = try await ServingAuthority(offset: -3597)
+        let node = Node()
+        defer {
+            serving.remove()
+            node.remove()
+        }
+        let svid = try await attested(serving)
+        try NodeCredentials(directory: node.directory).save(svid)
+        try PublishedFile.write(serving.authority.bundle.current.pem(), to: "\(node.directory)/ca.pem", mode: 0o600)
+        try await serving.serving { addresses in
+            // Before the intermediate begins nothing can be signed.
+            serving.clock.set(-10 * 86400)
+            let session = try node.session(addresses, bundleFile: "\(node.directory)/ca.pem")
+            try await node.returns(session) {
+                while svid.notAfter > Date() || node.readiness.notReadyBecause == nil {
+                    try await Task.sleep(for: .milliseconds(10))
+                }
+                serving.clock.set(0)
+            }
+        }
+        let kept = try #require(NodeCredentials(directory: node.directory).load { Issue.record("\($0)") })
+        #expect(kept.notAfter > Date())
+    }
+
+    @Test(
+        "a proxy that was away while the root was replaced, and whose certificate has expired, needs a newer file and nothing else"
+    )
+    func replacedRoot() async throws {
+        let (serving, expired) = try await afterOutage()
+        let node = Node()
+        defer {
+            serving.remove()
+            node.remove()
+        }
+        let before = serving.authority.bundle.current
+        try NodeCredentials(directory: node.directory).save(expired)
+        try PublishedFile.write(before.jwks(), to: "\(node.directory)/bundle.json", mode: 0o600)
+        let file = "\(node.directory)/ca.pem"
+        try PublishedFile.write(before.pem(), to: file, mode: 0o600)
+        _ = try await serving.authority.rotate(.prepare)
+        let next = try #require(
+            serving.authority.status().authorities.first { $0.kind == .root && $0.state == .prepared })
+        _ = try await serving.authority.rotate(.activate(next.id, force: RotationReason("the node is away")))
+        #expect(serving.authority.bundle.current.authorities.count == 2)
+        try await serving.serving { addresses in
+            let session = try node.session(addresses, bundleFile: file)
+            try await node.returns(session) {
+                while node.readiness.notReadyBecause?.contains("unreachable") != true {
+                    try await Task.sleep(for: .milliseconds(10))
+                }
+                #expect(!serving.audit.all.contains { if case .nodeRenewedAfterExpiry = $0 { true } else { false } })
+                try PublishedFile.write(serving.authority.bundle.current.pem(), to: file, mode: 0o600)
+            }
+        }
+        #expect(serving.audit.all.contains { if case .nodeRenewedAfterExpiry = $0 { true } else { false } })
+    }
+
+    @Test(
         "a proxy whose bundle is stale does not talk to the authority until the operator's file vouches for it, and then by itself"
     )
     func staleBundle() async throws {
