@@ -5,6 +5,11 @@ public enum AuditEvent: Sendable, Equatable {
     /// A step of the authorities' life, with the reason if it went past a guard.
     case rotated(RotationRecord)
     case rotationRefused(RotationCommand, RotationRefusal)
+    /// Good, and to sign once every live node has its root.
+    case pluginAccepted(AuthorityID, notAfter: Date)
+    /// The set in force goes on.
+    case pluginRefused(PluginFlaw)
+    case pluginWaits(AuthorityID, for: [NodeName])
     case authorityActivated(AuthorityID, AuthorityRecord.Kind, notAfter: Date)
     /// `clampedFrom` is the end that was wanted, where the issuer's own end came first.
     case signed(IssuanceRecord, clampedFrom: Date?)

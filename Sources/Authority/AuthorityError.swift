@@ -13,6 +13,11 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
     /// The first step cannot be taken.
     case rotation(RotationRefusal)
     case noRoot
+    case plugin(PluginFlaw)
+    /// The store's root is a plug-in CA's.
+    case pluggedIn
+    /// The store has a root that was made here.
+    case selfMade
     case rootExpired(Date)
     case clockBeforeRoot(now: Date, notBefore: Date)
     case unfitCertificate(String)
@@ -29,6 +34,10 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
         case .keyMismatch(let id): return "the stored key of authority \(id) does not fit its certificate"
         case .journal(let reason): return "the journal of rotations is damaged: \(reason)"
         case .rotation(let refusal): return "\(refusal)"
+        case .plugin(let flaw): return "the plug-in CA is refused: \(flaw)"
+        case .pluggedIn: return "the data directory is of an authority with a plug-in CA"
+        case .selfMade:
+            return "the data directory is of an authority that made its root itself; a plug-in CA cannot take its place"
         case .noRoot: return "the store has authorities, but no usable root among them"
         case .rootExpired(let end): return "the root expired at \(end.iso8601)"
         case .clockBeforeRoot(let now, let start):
@@ -46,6 +55,9 @@ public enum AuthorityError: Error, Sendable, Equatable, CustomStringConvertible 
         case .otherTrustDomain(let stored, _): return "pass --trust-domain \(stored), or another --data directory"
         case .noKey, .noRoot, .journal: return "restore the data directory from a backup"
         case .rotation(let refusal): return refusal.hint
+        case .plugin(let flaw): return flaw.hint
+        case .pluggedIn: return "pass --ca-dir with its files"
+        case .selfMade: return "start without --ca-dir, or with an empty --data directory and let every node join again"
         case .rootExpired:
             return
                 "if the clock is right, start with an empty --data directory and let every node join again with a new token"

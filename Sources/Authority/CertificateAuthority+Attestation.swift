@@ -72,6 +72,7 @@ extension CertificateAuthority {
             let node = try attestedNode(caller, at: now)
             let current = bundle.current.sequence
             guard sequence <= current else {
+                state.withLock { $0.ahead = (node, sequence) }
                 audit(.acknowledgedFuture(node, sequence: sequence, current: current))
                 return
             }
@@ -81,7 +82,7 @@ extension CertificateAuthority {
             }
             let isAwaited = state.withLock { state in
                 state.nodes[node]?.acknowledgement = acknowledgement
-                return state.waiting?.nodes.contains(node) ?? false
+                return state.plugin?.next != nil || state.waiting?.nodes.contains(node) ?? false
             }
             if isAwaited { wakeUps.continuation.yield() }
         } catch {

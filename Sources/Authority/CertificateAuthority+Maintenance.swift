@@ -81,6 +81,7 @@ extension CertificateAuthority {
     /// Behind the turnstile, as is all that changes the authorities.
     func replaceIntermediate() async throws(AuthorityError) {
         let now = clock()
+        guard state.withLock({ $0.plugin == nil }) else { return }
         let (records, sequence) = state.withLock { ($0.authorities, $0.sequence) }
         let succession = keeper.succession
         guard let outcome = try succession.successor(of: records, sequence: sequence, now: now) else { return }
@@ -95,6 +96,19 @@ extension CertificateAuthority {
 
     func auditActivation(_ record: AuthorityRecord) {
         audit(.authorityActivated(record.id, record.kind, notAfter: record.certificate.notValidAfter))
+    }
+
+    private func warnings(
+        _ authorities: [AuthorityRecord], ahead: (node: NodeName, sequence: UInt64)?, now: Date
+    ) -> [String] {
+        let own =
+            pluginStatus(now: now)?.warnings
+            ?? AuthorityStatus.warnings(authorities, lifetimes: configuration.lifetimes, now: now)
+        guard let ahead, ahead.sequence > bundle.current.sequence else { return own }
+        return own + [
+            "node \(ahead.node) has bundle \(ahead.sequence), this authority is at \(bundle.current.sequence): the data directory is an older "
+                + "copy; restore the newest backup, or let nodes join anew"
+        ]
     }
 
     /// What the operator sees.
@@ -115,7 +129,8 @@ extension CertificateAuthority {
             waiting: state.waiting,
             nextStepAt: state.nextStepAt,
             policy: keeper.machine.policy,
-            warnings: AuthorityStatus.warnings(authorities, lifetimes: configuration.lifetimes, now: now)
+            plugin: pluginStatus(now: now),
+            warnings: warnings(authorities, ahead: state.ahead, now: now)
         )
     }
 }
@@ -139,6 +154,8 @@ public struct AuthorityStatus: Sendable, Equatable {
     /// When a step will be due, by time alone.
     public let nextStepAt: Date?
     public let policy: RotationPolicy
+    /// nil unless a plug-in CA signs.
+    public let plugin: PluginStatus?
     /// What will go wrong if nobody acts.
     public let warnings: [String]
 

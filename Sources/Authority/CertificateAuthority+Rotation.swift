@@ -8,6 +8,10 @@ extension CertificateAuthority {
     /// What an operator asks for, and then every step that is due by it.
     public func rotate(_ command: RotationCommand) async throws(AuthorityError) -> RotationAnswer {
         try await turnstile.pass { () async throws(AuthorityError) in
+            guard state.withLock({ $0.plugin == nil }) else {
+                audit(.rotationRefused(command, .pluggedIn))
+                return RotationAnswer(taken: [], refusal: .pluggedIn, state: state.withLock { $0.rotation })
+            }
             let outcome = try await step(.command(command))
             guard case .commit(let record, _) = outcome.decision else {
                 guard case .refuse(let refusal) = outcome.decision else {
@@ -29,6 +33,10 @@ extension CertificateAuthority {
     /// Takes every step that is due, and keeps what the next one waits for. Behind the turnstile.
     @discardableResult
     func settle() async throws(AuthorityError) -> [RotationRecord] {
+        guard state.withLock({ $0.plugin == nil }) else {
+            try await settlePlugin()
+            return []
+        }
         try checkRootLives()
         var taken: [RotationRecord] = []
         while taken.count < Self.stepsMax {

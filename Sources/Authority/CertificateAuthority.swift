@@ -16,6 +16,8 @@ public final class CertificateAuthority: Sendable {
         public var nodeGrace: Duration
         /// When roots follow one another, and what that waits for; nil: as the lifetimes suggest.
         public var rotation: RotationPolicy?
+        /// The plug-in CA that signs; nil: the authority makes its own.
+        public var plugin: PluginFiles?
         /// What nodes that lost the bundle stream are told to wait before they ask again; in seconds.
         public var refreshHint: Int
         /// Beside the authority's SPIFFE ID in the certificate that it serves under.
@@ -27,6 +29,7 @@ public final class CertificateAuthority: Sendable {
             limits: AuthorityLimits = AuthorityLimits(),
             nodeGrace: Duration = .seconds(7 * 86400),
             rotation: RotationPolicy? = nil,
+            plugin: PluginFiles? = nil,
             refreshHint: Int = 300
         ) {
             self.trustDomain = trustDomain
@@ -34,6 +37,7 @@ public final class CertificateAuthority: Sendable {
             self.limits = limits
             self.nodeGrace = nodeGrace
             self.rotation = rotation
+            self.plugin = plugin
             self.refreshHint = refreshHint
         }
     }
@@ -47,6 +51,12 @@ public final class CertificateAuthority: Sendable {
         var attestation: AttestationAllowance
         var counters = Counters()
         var rotation: RotationState
+        /// nil unless a plug-in CA signs.
+        var plugin: PluggedIn?
+        /// Why the files that lie there now are not in force.
+        var pluginFlaw: PluginFlaw?
+        /// A node that holds a bundle which this authority has not published yet.
+        var ahead: (node: NodeName, sequence: UInt64)?
         /// What the next step, which is due, waits for.
         var waiting: RotationRefusal?
         /// When a step will be due, by time alone.
@@ -121,6 +131,15 @@ public final class CertificateAuthority: Sendable {
         let keeper = RotationKeeper(
             trustDomain: configuration.trustDomain, lifetimes: configuration.lifetimes, policy: configuration.rotation,
             journal: journal, seal: seal, random: random)
+        if let files = configuration.plugin {
+            let (plugin, current) = try await plugIn(files, configuration, store: store, nodes: nodes, now: clock())
+            let authority = try CertificateAuthority(
+                configuration, store: store, keeper: keeper, seal: seal, pods: pods, clock: clock, random: random,
+                audit: audit, current: current, nodes: nodes, plugin: plugin)
+            authority.auditSigner()
+            return authority
+        }
+        try await checkKind(of: store)
         var current = try await keeper.recover(now: clock())
         try checkClock(clock(), current)
         // At the first start there is nobody to wait for: a root is prepared and signs at once.
@@ -153,7 +172,8 @@ public final class CertificateAuthority: Sendable {
         random: @escaping RandomBytes,
         audit: @escaping AuditTrail,
         current: RotationKeeper.Outcome,
-        nodes: [NodeRecord]
+        nodes: [NodeRecord],
+        plugin: (plugin: PluggedIn, bundle: TrustBundle)? = nil
     ) throws(AuthorityError) {
         self.configuration = configuration
         self.store = store
@@ -164,18 +184,25 @@ public final class CertificateAuthority: Sendable {
         self.random = random
         self.audit = audit
         wakeUps = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        let (signer, first): (SigningAuthority, TrustBundle)
+        if let plugin {
+            (signer, first) = (plugin.plugin.inForce.signer, plugin.bundle)
+        } else {
+            signer = try Self.signer(of: current.authorities.records, seal: seal)
+            first = try Self.bundle(of: current.authorities, configuration)
+        }
         bundle = BundleFeed(
-            try Self.bundle(of: current.authorities, configuration),
-            subscribersMax: configuration.limits.bundleSubscribersMax)
+            first, subscribersMax: configuration.limits.bundleSubscribersMax)
         bundle.publish(bundle.current, tainted: current.state.tainted)
         state = Mutex(
             State(
                 authorities: current.authorities.records,
                 sequence: current.authorities.sequence,
-                signer: try Self.signer(of: current.authorities.records, seal: seal),
+                signer: signer,
                 nodes: Dictionary(uniqueKeysWithValues: nodes.map { ($0.name, $0) }),
                 attestation: AttestationAllowance(configuration.limits, now: clock()),
-                rotation: current.state
+                rotation: current.state,
+                plugin: plugin?.plugin
             ))
     }
 

@@ -22,7 +22,7 @@ extension SQLiteAuthorityStore {
             try db.execute(
                 sql: """
                     INSERT INTO authorities (id, kind, state, certificate, sealed_key, created_at) VALUES (?, ?, ?, ?, ?, ?)
-                    ON CONFLICT (id) DO UPDATE SET state = excluded.state, sealed_key = excluded.sealed_key
+                    ON CONFLICT (id) DO UPDATE SET state = excluded.state, sealed_key = excluded.sealed_key, certificate = excluded.certificate
                     """,
                 arguments: [
                     record.id.description, record.kind.rawValue, record.state.rawValue,

@@ -35,7 +35,7 @@ extension PostgreSQLAuthorityStore {
             try connection.execute(
                 """
                 INSERT INTO authorities (id, kind, state, certificate, sealed_key, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-                ON CONFLICT (id) DO UPDATE SET state = excluded.state, sealed_key = excluded.sealed_key
+                ON CONFLICT (id) DO UPDATE SET state = excluded.state, sealed_key = excluded.sealed_key, certificate = excluded.certificate
                 """,
                 [
                     .text(record.id.description), .text(record.kind.rawValue), .text(record.state.rawValue),

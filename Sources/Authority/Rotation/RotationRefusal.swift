@@ -38,6 +38,8 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
     case nothingToResume
     case nothingToRotate
     case unusableReason
+    /// The operator's files decide which authority signs.
+    case pluggedIn
     /// What an operator wrote names no authority.
     case unnamed(String)
 
@@ -77,6 +79,7 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
         case .nothingToResume: return "no rotation is under way"
         case .nothingToRotate: return "there is no authority yet"
         case .unnamed(let text): return "“\(text)” is not an authority's id"
+        case .pluggedIn: return "a plug-in CA signs here: what follows it is decided by its files"
         case .unusableReason:
             return "a reason is 1 to \(RotationReason.sizeMax) bytes of text on one line"
         }
@@ -101,6 +104,8 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
         case .nothingPrepared: return "“culvert ca prepare” first"
         case .notYetValid: return "set the clock (NTP)"
         case .tooLittleLife: return "“culvert ca abort”, then “culvert ca prepare” for one that lasts longer"
+        case .pluggedIn:
+            return "put the next set of files in the --ca-dir directory; “culvert ca status” shows when it signs"
         case .tooManyAuthorities: return "taint and revoke old authorities first"
         case .rotationUnderWay: return "“culvert ca rotate --resume”, or “culvert ca abort” while nothing is activated"
         case .wrongState, .keyUsedBefore, .unusableReason: return nil

@@ -204,6 +204,12 @@ public nonisolated struct Culvert_Authority_V1_StatusResponse: @unchecked Sendab
     set {_uniqueStorage()._leafLifetimeSeconds = newValue}
   }
 
+  /// How the plug-in CA is, on one line; empty without one.
+  public var plugIn: String {
+    get {_storage._plugIn}
+    set {_uniqueStorage()._plugIn = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -512,7 +518,7 @@ nonisolated extension Culvert_Authority_V1_StatusRequest: SwiftProtobuf.Message,
 
 nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}authorities\0\u{3}bundle_sequence\0\u{1}nodes\0\u{1}issued\0\u{1}denied\0\u{1}rotation\0\u{1}waiting\0\u{3}next_step_at\0\u{1}history\0\u{1}warnings\0\u{1}clamped\0\u{3}leaf_lifetime_seconds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}authorities\0\u{3}bundle_sequence\0\u{1}nodes\0\u{1}issued\0\u{1}denied\0\u{1}rotation\0\u{1}waiting\0\u{3}next_step_at\0\u{1}history\0\u{1}warnings\0\u{1}clamped\0\u{3}leaf_lifetime_seconds\0\u{4}\u{7}plug_in\0")
 
   fileprivate class _StorageClass {
     var _trustDomain: String = String()
@@ -528,6 +534,7 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
     var _warnings: [String] = []
     var _clamped: UInt64 = 0
     var _leafLifetimeSeconds: UInt32 = 0
+    var _plugIn: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -551,6 +558,7 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
       _warnings = source._warnings
       _clamped = source._clamped
       _leafLifetimeSeconds = source._leafLifetimeSeconds
+      _plugIn = source._plugIn
     }
   }
 
@@ -582,6 +590,7 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
         case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._warnings) }()
         case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._clamped) }()
         case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._leafLifetimeSeconds) }()
+        case 20: try { try decoder.decodeSingularStringField(value: &_storage._plugIn) }()
         default: break
         }
       }
@@ -633,6 +642,9 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
       if _storage._leafLifetimeSeconds != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._leafLifetimeSeconds, fieldNumber: 13)
       }
+      if !_storage._plugIn.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._plugIn, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -655,6 +667,7 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
         if _storage._warnings != rhs_storage._warnings {return false}
         if _storage._clamped != rhs_storage._clamped {return false}
         if _storage._leafLifetimeSeconds != rhs_storage._leafLifetimeSeconds {return false}
+        if _storage._plugIn != rhs_storage._plugIn {return false}
         return true
       }
       if !storagesAreEqual {return false}

@@ -19,6 +19,19 @@ final class AuthorityAuditLog: Sendable {
 
     func record(_ event: AuditEvent) {
         switch event {
+        case .pluginAccepted(let id, let notAfter):
+            logger.notice("Plug-in CA accepted", metadata: ["authority": "\(id)", "notAfter": time(notAfter)])
+        case .pluginRefused(let flaw):
+            logger.error(
+                "Plug-in CA refused, the one in force goes on",
+                metadata: ["reason": "\(flaw)"].merging(flaw.hint.map { ["hint": "\($0)"] } ?? [:]) { $1 })
+        case .pluginWaits(let id, let nodes):
+            logger.notice(
+                "The next plug-in CA waits for nodes to have its root",
+                metadata: [
+                    "root": "\(id)", "nodes": "\(nodes.count)",
+                    "first": "\(nodes.prefix(5).map(\.description).joined(separator: ", "))",
+                ])
         case .authorityActivated(let id, let kind, let notAfter):
             logger.notice(
                 "Authority activated", metadata: ["authority": "\(id)", "kind": "\(kind)", "notAfter": time(notAfter)])

@@ -18,7 +18,7 @@ extension AuthorityReport {
             Leaves live      \(leafLifetimeSeconds)s
             Since the start  \(issuedSinceStart) issued, \(deniedSinceStart) denied\(clamped)
 
-            """
+            """ + (plugIn.map { "Plug-in CA       \($0)\n" } ?? "")
     }
 
     /// What is under way, what it waits for, and what comes by itself.
@@ -30,6 +30,8 @@ extension AuthorityReport {
             lines.append(
                 "\(kind) \(rotation.id)\(reason) is under way since \(rotation.startedAt.formatted(.iso8601)); it replaces "
                     + rotation.replaces.joined(separator: ", "))
+        } else if plugIn != nil {
+            lines.append("A plug-in CA signs: its files decide what follows it.")
         } else {
             lines.append("No rotation is under way.")
         }

@@ -81,6 +81,8 @@ struct AuthorityReport: Encodable, Equatable {
     /// The newest first.
     let history: [StepLine]
     let warnings: [String]
+    /// How the plug-in CA is; nil without one.
+    let plugIn: String?
     let issuedSinceStart: UInt64
     let deniedSinceStart: UInt64
     /// Leaves that ended earlier than configured because their issuer does.
@@ -94,6 +96,7 @@ struct AuthorityReport: Encodable, Equatable {
         deniedSinceStart = response.denied
         clampedSinceStart = response.clamped
         warnings = response.warnings
+        plugIn = response.plugIn.nonEmpty
         nextStepAt = Date(wire: response.nextStepAt)
         rotation = response.hasRotation ? RotationLine(response.rotation) : nil
         waiting = response.hasWaiting ? WaitLine(response.waiting) : nil

@@ -20,6 +20,8 @@ struct AuthorityServer: ServiceLifecycle.Service {
     let identity: ReplaceableIdentity
     let addresses: Addresses
     let examiner: AuthorityExaminer
+    /// The plug-in CA, and the files that were read of it.
+    let plugin: (directory: PluginDirectory, files: PluginFiles)?
     /// Where the trust bundle is published for nodes that join.
     let bundleFile: String
     let federation: Federation
@@ -94,6 +96,7 @@ struct AuthorityServer: ServiceLifecycle.Service {
                 group.addTask { await cancelWhenGracefulShutdown { await keepUp() } }
                 group.addTask { await cancelWhenGracefulShutdown { await renewIdentity() } }
                 group.addTask { await cancelWhenGracefulShutdown { await followAuthorities() } }
+                if plugin != nil { group.addTask { await cancelWhenGracefulShutdown { await followPlugin() } } }
                 // The first failure ends the others.
                 while try await group.next() != nil {}
             }
@@ -176,6 +179,25 @@ struct AuthorityServer: ServiceLifecycle.Service {
             guard !authority.bundle.tainted.isEmpty else { continue }
             await untilDone("The authority's own SVID was not replaced") {
                 try identity.replace(with: try await authority.servingIdentity())
+            }
+        }
+    }
+
+    /// Hands over each set of files that is put in place of the one before.
+    private func followPlugin() async {
+        guard let plugin else { return }
+        await PluginWatcher(plugin.directory).run(after: plugin.files) { result in
+            switch result {
+            case .failure(let flaw): authority.pluginRefused(flaw)
+            case .success(let files):
+                do {
+                    try await authority.replacePlugin(with: files)
+                } catch is PluginFlaw {
+                    // The audit trail has it.
+                } catch {
+                    logger.error(
+                        "The plug-in CA was not put in force, it will be tried again", metadata: ["reason": "\(error)"])
+                }
             }
         }
     }

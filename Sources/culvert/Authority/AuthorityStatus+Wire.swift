@@ -15,6 +15,7 @@ extension Culvert_Authority_V1_StatusResponse {
         clamped = status.clamped
         leafLifetimeSeconds = UInt32(clamping: status.leafLifetime.components.seconds)
         warnings = status.warnings
+        plugIn = status.plugin.map { "\($0)" } ?? ""
         let dependents = status.dependents
         authorities = status.authorities.map { record in
             .init(record, status.rotation[record.id], status.policy, dependents[record.id] ?? .init())

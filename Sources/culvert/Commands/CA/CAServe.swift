@@ -34,10 +34,15 @@ struct CAServe: AsyncParsableCommand {
             --attest-listen its bearer token is a join token, on --listen the node's certificate counts. Give the name by \
             which it calls the authority with --serving-name.
 
+            With --ca-dir an intermediate of yours signs instead: ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, \
+            or tls.crt, tls.key and ca.crt, and perhaps ca-crl.pem. They are taken whole or refused whole, and taken anew when \
+            they change. One under a new root signs once every live node has that root. certs/plugin-intermediate makes them.
+
             EXAMPLES
               culvert ca serve --data /var/lib/culvert --mesh mesh.yaml
               culvert ca serve --data ca --trust-domain example.org --mesh mesh.yaml --listen 10.0.0.1:15012 \\
                 --attest-listen 10.0.0.1:15011
+              culvert ca serve --data ca --mesh mesh.yaml --ca-dir /etc/cacerts
               culvert ca serve --data ca --mesh mesh.yaml --leaf-ttl 10m --intermediate-ttl 24h
               culvert ca serve --data ca --mesh mesh.yaml --store-password-file db.password \\
                 --store 'postgresql://culvert@db.example/culvert?sslrootcert=/etc/ssl/certs/ca-certificates.crt'
@@ -57,6 +62,14 @@ struct CAServe: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("A file with the database's password, on one line.", valueName: "file"))
     var storePasswordFile: String?
+
+    @Option(
+        help: ArgumentHelp("The files of a plug-in CA, instead of a root made at the first start.", valueName: "dir"))
+    var caDir: String?
+
+    @Option(
+        help: ArgumentHelp("The plug-in CA's revocation lists; by default ca-crl.pem in --ca-dir.", valueName: "file"))
+    var crl: String?
 
     @Option(help: "The trust domain; must be the mesh file's, which is the default.")
     var trustDomain: String?
@@ -150,6 +163,10 @@ struct CAServe: AsyncParsableCommand {
         guard federationCert == nil || federationListen != nil else {
             throw ValidationError("--federation-cert is for --federation-listen")
         }
+        guard crl == nil || caDir != nil else { throw ValidationError("--crl goes with --ca-dir") }
+        guard caDir == nil || store == nil else {
+            throw ValidationError("--ca-dir needs a store of its own: it does not go with --store")
+        }
     }
 
     func run() async throws {
@@ -181,7 +198,8 @@ struct CAServe: AsyncParsableCommand {
         if !parent.isEmpty { try makeDirectory(parent) }
         try AdminSocket.clear(adminSocket)
         let pods = MeshFilePodRegistry(meshFile, path: mesh, logger: logger)
-        let authority = try await opened(domain, pods: pods, logger: logger)
+        let plugin = try plugin()
+        let authority = try await opened(domain, pods: pods, plugin: plugin?.files, logger: logger)
         let feed = authority.bundle
         let federation = try Federation(
             federate.map { argument throws(CommandFailure) in try FederationRelationship(argument) }, of: domain,
@@ -195,7 +213,7 @@ struct CAServe: AsyncParsableCommand {
             return AuthorityServer(
                 authority: authority, pods: pods, identity: identity, addresses: addresses,
                 examiner: AuthorityExaminer(authority: authority, dataDirectory: data, adminSocket: adminSocket),
-                bundleFile: bundleFile, federation: federation,
+                plugin: plugin, bundleFile: bundleFile, federation: federation,
                 endpoint: try endpoint(authority, identity, logger: logger), logger: logger)
         } catch {
             throw CommandFailure("\(error)")
@@ -207,7 +225,7 @@ struct CAServe: AsyncParsableCommand {
     }
 
     private func opened(
-        _ domain: TrustDomain, pods: MeshFilePodRegistry, logger: Logger
+        _ domain: TrustDomain, pods: MeshFilePodRegistry, plugin: PluginFiles?, logger: Logger
     ) async throws -> CertificateAuthority {
         let audit = AuthorityAuditLog(logger: Logger(label: "culvert.ca.audit"))
         do {
@@ -216,6 +234,7 @@ struct CAServe: AsyncParsableCommand {
             rotation.skew = clockSkew.value
             var configuration = CertificateAuthority.Configuration(
                 trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value, rotation: rotation)
+            configuration.plugin = plugin
             configuration.servingNames = try servingName.map(Self.name)
             return try await CertificateAuthority.open(
                 configuration, store: home.store, seal: home.seal, pods: pods,
@@ -226,6 +245,16 @@ struct CAServe: AsyncParsableCommand {
             throw CommandFailure("\(error)", hint: error.hint)
         } catch let error as AuthorityError {
             throw CommandFailure("\(error)", hint: error.hint)
+        }
+    }
+
+    private func plugin() throws -> (directory: PluginDirectory, files: PluginFiles)? {
+        guard let caDir else { return nil }
+        let directory = PluginDirectory(path: caDir, revocations: crl)
+        do {
+            return (directory, try directory.read())
+        } catch {
+            throw CommandFailure("--ca-dir \(caDir): \(error)", hint: error.hint)
         }
     }
 
