@@ -178,7 +178,7 @@ extension PluginStatus: CustomStringConvertible {
     /// One line.
     public var description: String {
         var parts = ["signs until \(notAfter.iso8601)"]
-        if revocationLists > 0 { parts.append("\(revocationLists) revocation lists with \(revoked) entries") }
+        if revocationLists > 0 { parts.append("revocation lists: \(revocationLists), with \(revoked) revoked") }
         if !waitsFor.isEmpty {
             let names = waitsFor.prefix(5).map(\.description).joined(separator: ", ")
             parts.append("the next one waits for \(waitsFor.count) nodes to have its root: \(names)")

@@ -118,7 +118,7 @@ import X509
         #expect(
             verdict(svid, by: bundle, at: fixture.clock.now).contains(
                 "was revoked on 2026-01-01T00:00:00Z (key compromise)"))
-        #expect(fixture.authority.status().plugin?.description.contains("1 revocation lists with 1 entries") == true)
+        #expect(fixture.authority.status().plugin?.description.contains("revocation lists: 1, with 1 revoked") == true)
         fixture.clock.advance(.seconds(7200))
         #expect(fixture.authority.status().warnings.contains { $0.contains("it goes on being honoured") })
         made.files.revocations = nil
