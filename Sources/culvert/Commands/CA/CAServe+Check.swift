@@ -28,6 +28,7 @@ extension CAServe {
         do throws(CommandFailure) {
             let domain = try domain(try loadedMesh())
             problems += AuthorityPreflight.problems(inDirectory: data, of: domain, now: now)
+            problems += pluginProblems(domain, now: now)
         } catch {
             problems.append(.init(error.description, hint: error.hint))
             // What is there is looked at all the same, as far as it does not depend on the trust domain.
@@ -36,6 +37,17 @@ extension CAServe {
             }
         }
         return problems + federationProblems() + socketProblems()
+    }
+
+    private func pluginProblems(_ domain: TrustDomain, now: Date) -> [AuthorityPreflight.Problem] {
+        guard let caDir else { return [] }
+        do throws(PluginFlaw) {
+            let files = try PluginDirectory(path: caDir, revocations: crl).read()
+            _ = try PluginAuthority.validated(files, trustDomain: domain, leafLifetime: lifetimes.leaf, now: now)
+            return []
+        } catch {
+            return [.init("--ca-dir \(caDir): \(error)", hint: error.hint)]
+        }
     }
 
     private func addressProblems() -> [AuthorityPreflight.Problem] {
