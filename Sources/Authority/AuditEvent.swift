@@ -1,4 +1,5 @@
 public import FoundationEssentials
+internal import Glibc
 
 /// What the authority did and refused to do: one event per signature, per denial and per administrative act.
 public enum AuditEvent: Sendable, Equatable {
@@ -14,15 +15,34 @@ public enum AuditEvent: Sendable, Equatable {
     /// `clampedFrom` is the end that was wanted, where the issuer's own end came first.
     case signed(IssuanceRecord, clampedFrom: Date?)
     /// For the operator, who said why; `clampedFrom` is the end that was asked for, where a limit came first.
-    case minted(IssuanceRecord, clampedFrom: Date?, reason: String)
+    case minted(IssuanceRecord, clampedFrom: Date?, reason: String, by: AdminCaller)
     /// `caller` is a node's name or a network address.
     case denied(Denial, caller: String, subject: String)
-    case tokenCreated(NodeName, expiresAt: Date)
+    case tokenCreated(NodeName, expiresAt: Date, by: AdminCaller)
     case nodeAttested(NodeName, from: String)
     /// The node was away for longer than its SVID lived, and has renewed it by itself.
     case nodeRenewedAfterExpiry(NodeName, serial: String, expiredAt: Date)
+    /// Somebody showed an SVID of the node that another holder has replaced since.
+    case cloneSeen(NodeName, serial: String, inUse: String)
+    case nodeBanned(NodeName, reason: String, by: AdminCaller)
+    case nodeUnbanned(NodeName, reason: String, by: AdminCaller)
+    case nodeEvicted(NodeName, reason: String, by: AdminCaller)
     /// The node claims a bundle that this authority has not published yet: its store is older than what the node has seen.
     case acknowledgedFuture(NodeName, sequence: UInt64, current: UInt64)
+}
+
+/// Who does an administrative act, as the kernel says of the other end of the admin socket.
+public struct AdminCaller: Sendable, Equatable {
+    public let uid: UInt32
+    public let pid: Int32
+
+    public init(uid: UInt32, pid: Int32) {
+        self.uid = uid
+        self.pid = pid
+    }
+
+    /// Acts that nobody else has asked for.
+    public static var thisProcess: AdminCaller { AdminCaller(uid: geteuid(), pid: getpid()) }
 }
 
 /// Takes audit events; called outside all locks, from any thread. A function that must not block.

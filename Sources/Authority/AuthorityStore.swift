@@ -15,14 +15,25 @@ public protocol AuthorityStore: Sendable {
     func admit(_ admission: NodeAdmission) async throws(StoreError) -> NodeAdmission.Outcome
 
     func nodes() async throws(StoreError) -> [NodeRecord]
-    /// Records the node's new SVID and logs it.
-    func renew(_ node: NodeRecord, issuance: IssuanceRecord) async throws(StoreError)
+    func node(_ name: NodeName) async throws(StoreError) -> NodeRecord?
+    /// Records the SVID that follows the one which the node showed, and logs it; false, and nothing, if that one is not the node's
+    /// any more, or the node is banned or forgotten.
+    func renew(_ renewal: NodeRenewal) async throws(StoreError) -> Bool
+    /// The node was seen to use its renewed SVID: the one before it is worth nothing any more.
+    func promote(_ node: NodeName, serial: String) async throws(StoreError)
+    func markCloned(_ node: NodeName, at date: Date) async throws(StoreError)
+    /// Bans, or with nil lifts the ban; false if there is no such node.
+    func setBan(_ ban: NodeBan?, of node: NodeName) async throws(StoreError) -> Bool
+    /// Forgets the node and its unused tokens; false if there was nothing to forget.
+    func evict(_ node: NodeName) async throws(StoreError) -> Bool
     func acknowledge(_ acknowledgement: NodeAcknowledgement, by node: NodeName) async throws(StoreError)
 
     /// Logs signatures, all or none.
     func record(_ issuances: [IssuanceRecord]) async throws(StoreError)
     /// The newest signatures first.
     func issuances(limit: Int) async throws(StoreError) -> [IssuanceRecord]
+    /// The newest ones for a node and its pods first.
+    func issuances(for node: NodeName, limit: Int) async throws(StoreError) -> [IssuanceRecord]
     /// Forgets signatures and tokens that ran out before `date`, and the oldest signatures beyond `issuancesMax`.
     func prune(expiredBefore date: Date, issuancesMax: Int) async throws(StoreError)
 
@@ -92,6 +103,8 @@ public struct NodeAdmission: Sendable, Equatable {
     public enum Outcome: Sendable, Equatable {
         case admitted
         case alreadyUsed
+        /// The token stays good.
+        case banned
     }
 
     public let tokenDigest: [UInt8]
@@ -101,6 +114,20 @@ public struct NodeAdmission: Sendable, Equatable {
     public init(tokenDigest: [UInt8], node: NodeRecord, issuance: IssuanceRecord) {
         self.tokenDigest = tokenDigest
         self.node = node
+        self.issuance = issuance
+    }
+}
+
+/// A node's next SVID, and the one that it follows.
+public struct NodeRenewal: Sendable, Equatable {
+    public let node: NodeName
+    /// Of the SVID that the node showed.
+    public let presentedSerial: String
+    public let issuance: IssuanceRecord
+
+    public init(node: NodeName, presentedSerial: String, issuance: IssuanceRecord) {
+        self.node = node
+        self.presentedSerial = presentedSerial
         self.issuance = issuance
     }
 }

@@ -10,7 +10,7 @@ public final class BundleFeed: Sendable {
         var tainted: [AuthorityID] = []
         var federated = TrustBundleSet()
         var next: UInt64 = 0
-        var subscribers: [UInt64: AsyncStream<TrustBundle>.Continuation] = [:]
+        var subscribers: [UInt64: (node: NodeName?, continuation: AsyncStream<TrustBundle>.Continuation)] = [:]
     }
 
     private let state: Mutex<State>
@@ -28,12 +28,12 @@ public final class BundleFeed: Sendable {
     public var federated: TrustBundleSet { state.withLock { $0.federated } }
 
     /// Begins with the current bundle. Ends when the subscriber stops iterating.
-    public func updates() throws(Denial) -> AsyncStream<TrustBundle> {
+    public func updates(for node: NodeName? = nil) throws(Denial) -> AsyncStream<TrustBundle> {
         let (stream, continuation) = AsyncStream.makeStream(of: TrustBundle.self, bufferingPolicy: .bufferingNewest(1))
         let subscriber = state.withLock { state -> UInt64? in
             guard state.subscribers.count < subscribersMax else { return nil }
             state.next += 1
-            state.subscribers[state.next] = continuation
+            state.subscribers[state.next] = (node, continuation)
             continuation.yield(state.bundle)
             return state.next
         }
@@ -44,13 +44,18 @@ public final class BundleFeed: Sendable {
         return stream
     }
 
+    /// The nodes that follow it now.
+    public var followers: Set<NodeName> {
+        state.withLock { state in Set(state.subscribers.values.compactMap(\.node)) }
+    }
+
     /// Under the lock, so that two publications reach every subscriber in their order; yielding never blocks. What is published
     /// already is not repeated.
     func publish(_ bundle: TrustBundle, tainted: [AuthorityID] = []) {
         state.withLock { state in
             guard bundle != state.bundle || tainted != state.tainted else { return }
             (state.bundle, state.tainted) = (bundle, tainted)
-            for continuation in state.subscribers.values { continuation.yield(bundle) }
+            for subscriber in state.subscribers.values { subscriber.continuation.yield(bundle) }
         }
     }
 
@@ -59,13 +64,19 @@ public final class BundleFeed: Sendable {
         state.withLock { state in
             guard state.federated != federated else { return }
             state.federated = federated
-            for continuation in state.subscribers.values { continuation.yield(state.bundle) }
+            for subscriber in state.subscribers.values { subscriber.continuation.yield(state.bundle) }
         }
     }
 
     /// Ends every stream: the authority is going away.
-    public func finish() {
-        let subscribers = state.withLock { state in Array(state.subscribers.values) }
-        for continuation in subscribers { continuation.finish() }
+    public func finish() { finish { _ in true } }
+
+    /// Ends the streams of a node that has lost its standing.
+    func finish(_ node: NodeName) { finish { $0 == node } }
+
+    private func finish(where isMeant: (NodeName?) -> Bool) {
+        // Outside the lock: a stream that ends unsubscribes.
+        let ended = state.withLock { state in state.subscribers.values.filter { isMeant($0.node) } }
+        for subscriber in ended { subscriber.continuation.finish() }
     }
 }

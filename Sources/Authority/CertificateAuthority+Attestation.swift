@@ -5,10 +5,11 @@ internal import Synchronization
 extension CertificateAuthority {
     /// A token with which `node` can attest once within `lifetime`. Its text exists only here: the store keeps a digest.
     public func createJoinToken(
-        node: NodeName, lifetime: Duration = .seconds(600)
+        node: NodeName, lifetime: Duration = .seconds(600), by caller: AdminCaller = .thisProcess
     ) async throws(JoinTokenError) -> (token: JoinToken, expiresAt: Date) {
         let most = configuration.limits.tokenLifetimeMax
         guard lifetime >= .seconds(1), lifetime <= most else { throw .lifetime(lifetime, most: most) }
+        guard state.withLock({ !($0.nodes[node]?.banned ?? false) }) else { throw .banned(node) }
         let now = clock()
         let token = JoinToken(random: random)
         let expiresAt = now.advanced(by: lifetime).inWholeSeconds
@@ -18,7 +19,7 @@ extension CertificateAuthority {
         } catch {
             throw .store(error)
         }
-        audit(.tokenCreated(node, expiresAt: expiresAt))
+        audit(.tokenCreated(node, expiresAt: expiresAt, by: caller))
         return (token, expiresAt)
     }
 
@@ -39,9 +40,8 @@ extension CertificateAuthority {
             let node = token.node
             if state.withLock({ $0.nodes[node]?.banned ?? false }) { throw .banned(node) }
             let id = try nodeIdentity(node)
-            let key = try acceptedKey(of: csr)
-            let (svid, (record, outcome)) = try await signAndRecord(for: nil) { () throws(Denial) in
-                try sign(id, key: key, podUID: nil, node: node, now: now)
+            let (svid, (record, outcome)) = try await signAndRecord(for: nil, .firstUse) { () throws(Denial) in
+                try sign(id, key: acceptedKey(of: csr), podUID: nil, node: node, now: now)
             } _: { svid async throws(StoreError) in
                 let record = NodeRecord(
                     name: node, id: id, attestedAt: now.inWholeSeconds, serial: svid.record.serial,
@@ -49,11 +49,17 @@ extension CertificateAuthority {
                 let admission = NodeAdmission(tokenDigest: digest, node: record, issuance: svid.record)
                 return (record, try await store.admit(admission))
             }
-            guard outcome == .admitted else { throw .tokenUsed }
+            switch outcome {
+            case .admitted: break
+            case .alreadyUsed: throw Denial.tokenUsed
+            case .banned: throw Denial.banned(node)
+            }
             state.withLock { state in
+                state.void(node, until: now.advanced(by: PresentedSVID.drainTime))
                 var record = record
                 record.acknowledgement = state.nodes[node]?.acknowledgement
                 state.nodes[node] = record
+                state.draining[node] = nil
             }
             audit(.nodeAttested(node, from: source))
             released(svid, wanted: now)
@@ -65,11 +71,12 @@ extension CertificateAuthority {
 
     /// Records which bundle a node verifies peers with and what leaves it holds.
     public func acknowledge(
-        sequence: UInt64, version: String, leaves: [NodeAcknowledgement.Leaves], caller: SPIFFEID
+        sequence: UInt64, version: String, leaves: [NodeAcknowledgement.Leaves], caller: NodeCaller
     ) async throws(Denial) {
         do throws(Denial) {
             let now = clock()
-            let node = try attestedNode(caller, at: now)
+            // Which SVID it holds was looked at when its stream began.
+            let node = try await attestedNode(caller, at: now, draining: .notAsked)
             let current = bundle.current.sequence
             guard sequence <= current else {
                 state.withLock { $0.ahead = (node, sequence) }
@@ -90,10 +97,14 @@ extension CertificateAuthority {
         }
     }
 
-    /// Whether `caller` is one of this authority's nodes and may follow the bundle.
-    public func admitToBundle(_ caller: SPIFFEID) throws(Denial) -> NodeName {
+    /// The trust bundle now and whenever it changes, for one of this authority's nodes; ends when the node loses its standing.
+    public func bundleUpdates(for caller: NodeCaller) async throws(Denial) -> AsyncStream<TrustBundle> {
         do throws(Denial) {
-            return try attestedNode(caller, at: clock())
+            let node = try await attestedNode(caller, at: clock(), draining: .allowed)
+            let updates = try bundle.updates(for: node)
+            // Banned between the two: whoever banned it has not seen this stream.
+            try checkStanding(of: caller)
+            return updates
         } catch {
             throw denied(error, caller: caller.description, subject: "bundle stream")
         }
@@ -111,12 +122,14 @@ extension CertificateAuthority {
 /// Why no join token was made.
 public enum JoinTokenError: Error, Sendable, Equatable, CustomStringConvertible {
     case lifetime(Duration, most: Duration)
+    case banned(NodeName)
     case store(StoreError)
 
     public var description: String {
         switch self {
         case .lifetime(let lifetime, let most):
             return "a join token lives 1s to \(most.inWords), not \(lifetime.inWords)"
+        case .banned(let node): return "node \(node) is banned: “culvert node unban \(node)” first"
         case .store(let error): return "\(error)"
         }
     }

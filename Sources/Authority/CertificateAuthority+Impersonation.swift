@@ -4,13 +4,13 @@ internal import Synchronization
 /// The node on whose behalf an SVID is asked for by the identity's name, as an adapter has proven it.
 public enum IssuanceCaller: Sendable, Equatable, CustomStringConvertible {
     /// By the node's SVID.
-    case attested(SPIFFEID)
+    case attested(NodeCaller)
     /// By a token that names the node.
     case bearer(NodeName)
 
     public var description: String {
         switch self {
-        case .attested(let id): id.description
+        case .attested(let node): node.description
         case .bearer(let node): "bearer for node \(node)"
         }
     }
@@ -27,7 +27,7 @@ extension CertificateAuthority {
             let now = clock()
             let node: NodeName
             switch caller {
-            case .attested(let id): node = try attestedNode(id, at: now)
+            case .attested(let caller): node = try await attestedNode(caller, at: now, draining: .allowed)
             case .bearer(let name):
                 try admit(name, at: now)
                 node = name
@@ -38,14 +38,14 @@ extension CertificateAuthority {
                     on: node.description, namespace: place.namespace, serviceAccount: place.serviceAccount)
             }
             let pod = try IssuanceDecision.pod(with: identity, registered: registered, on: node, in: trustDomain)
-            let key = try acceptedKey(of: csr)
-            try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(identity, at: now) }
             // A node that has only ever shown tokens has no standing in the store that a record could depend on.
             let isKnown = state.withLock { $0.nodes[node] != nil }
-            let (svid, _) = try await signAndRecord(for: isKnown ? node : nil) { () throws(Denial) in
-                try sign(identity, key: key, podUID: pod.uid, node: node, now: now, lifetime: lifetime)
+            let (svid, _) = try await signAndRecord(for: isKnown ? node : nil, .firstUse) { () throws(Denial) in
+                let key = try acceptedKey(of: csr)
+                try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(identity, at: now) }
+                return try sign(identity, key: key, podUID: pod.uid, node: node, now: now, lifetime: lifetime)
             } _: { svid async throws(StoreError) in
-                try await store.record([isKnown ? svid.record : svid.record.withoutNode])
+                try await issuanceLog.record(isKnown ? svid.record : svid.record.withoutNode)
             }
             released(svid, wanted: now, lifetime: lifetime)
             return svid

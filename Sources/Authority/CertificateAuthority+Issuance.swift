@@ -7,18 +7,20 @@ extension CertificateAuthority {
     /// An SVID for a pod of the calling node, which the transport has authenticated as `caller`.
     ///
     /// The identity is decided from the registered pod; of the request only the public key is taken.
-    public func issue(podUID: String, csr: [UInt8], caller: SPIFFEID) async throws(Denial) -> IssuedSVID {
+    public func issue(
+        podUID: String, csr: [UInt8], caller: NodeCaller, urgency: IssuanceUrgency = .firstUse
+    ) async throws(Denial) -> IssuedSVID {
         do throws(Denial) {
             let now = clock()
-            let node = try attestedNode(caller, at: now)
+            let node = try await attestedNode(caller, at: now, draining: .allowed)
             let id = try IssuanceDecision.identity(
                 forPod: podUID, registered: pods.pod(uid: podUID), on: node, in: trustDomain)
-            let key = try acceptedKey(of: csr)
-            try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(id, at: now) }
-            let (svid, _) = try await signAndRecord(for: node) { () throws(Denial) in
-                try sign(id, key: key, podUID: podUID, node: node, now: now)
+            let (svid, _) = try await signAndRecord(for: node, urgency) { () throws(Denial) in
+                let key = try acceptedKey(of: csr)
+                try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(id, at: now) }
+                return try sign(id, key: key, podUID: podUID, node: node, now: now)
             } _: { svid async throws(StoreError) in
-                try await store.record([svid.record])
+                try await issuanceLog.record(svid.record)
             }
             released(svid, wanted: now)
             return svid
@@ -27,25 +29,22 @@ extension CertificateAuthority {
         }
     }
 
-    /// A node's next SVID; its present one authenticates it.
-    public func renewNode(csr: [UInt8], caller: SPIFFEID) async throws(Denial) -> IssuedSVID {
+    /// A node's next SVID; its present one authenticates it, and stays good until the next one is first used.
+    public func renewNode(csr: [UInt8], caller: NodeCaller) async throws(Denial) -> IssuedSVID {
         do throws(Denial) {
             let now = clock()
-            let node = try attestedNode(caller, at: now)
-            let key = try acceptedKey(of: csr)
-            guard let present = state.withLock({ $0.nodes[node] }) else { throw .notAttested(caller.description) }
-            let (svid, record) = try await signAndRecord(for: node) { () throws(Denial) in
-                try sign(caller, key: key, podUID: nil, node: node, now: now)
+            let node = try await attestedNode(caller, at: now, draining: .refused)
+            let (svid, stands) = try await signAndRecord(for: node, .renewal) { () throws(Denial) in
+                try sign(caller.id, key: acceptedKey(of: csr), podUID: nil, node: node, now: now)
             } _: { svid async throws(StoreError) in
-                var record = present
-                record.serial = svid.record.serial
-                record.expiresAt = svid.record.notAfter
-                try await store.renew(record, issuance: svid.record)
-                return record
+                try await store.renew(
+                    NodeRenewal(node: node, presentedSerial: caller.serial, issuance: svid.record))
             }
+            // Banned, forgotten or overtaken while this was being signed.
+            guard stands else { throw .notAttested(caller.description) }
             state.withLock { state in
-                state.nodes[node]?.serial = record.serial
-                state.nodes[node]?.expiresAt = record.expiresAt
+                state.nodes[node]?.nextSerial = svid.record.serial
+                state.nodes[node]?.expiresAt = svid.record.notAfter
             }
             released(svid, wanted: now)
             return svid
@@ -56,24 +55,10 @@ extension CertificateAuthority {
 
     // MARK: Steps
 
-    /// The attested node behind `caller`, after one unit of its allowance.
-    func attestedNode(_ caller: SPIFFEID, at now: Date) throws(Denial) -> NodeName {
-        guard let node = NodeName(caller, of: trustDomain) else { throw .notAttested(caller.description) }
-        guard state.withLock({ $0.nodes[node] != nil }) else { throw .notAttested(caller.description) }
-        try admit(node, at: now)
-        return node
-    }
-
     /// Takes one unit of the node's allowance, unless it is banned.
     func admit(_ node: NodeName, at now: Date) throws(Denial) {
-        let memory = configuration.lifetimes.leaf
-        let limits = configuration.limits
-        try state.withLock { state throws(Denial) in
-            guard !(state.nodes[node]?.banned ?? false) else { throw .banned(node) }
-            var allowance = state.allowances[node] ?? NodeAllowance(limits, memory: memory, now: now)
-            defer { state.allowances[node] = allowance }
-            try allowance.take(at: now)
-        }
+        if state.withLock({ $0.nodes[node]?.banned ?? false }) { throw .banned(node) }
+        try take(from: node, at: now)
     }
 
     func acceptedKey(of csr: [UInt8]) throws(Denial) -> Certificate.PublicKey {

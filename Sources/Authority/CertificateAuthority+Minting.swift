@@ -8,7 +8,7 @@ extension CertificateAuthority {
     /// Of the request only the public key is taken. It never lives longer than a pod's would, however long was asked for: the drain
     /// of an authority waits for no leaf beyond that. Identities of Culvert itself and of other trust domains are refused.
     public func mint(
-        _ id: SPIFFEID, csr: [UInt8], lifetime: Duration?, reason: String
+        _ id: SPIFFEID, csr: [UInt8], lifetime: Duration?, reason: String, by caller: AdminCaller = .thisProcess
     ) async throws(Denial) -> MintedSVID {
         do throws(Denial) {
             guard id.trustDomain == trustDomain else {
@@ -19,14 +19,15 @@ extension CertificateAuthority {
             let now = clock()
             let most = configuration.lifetimes.leaf
             let wanted = lifetime.map { now.advanced(by: $0).inWholeSeconds }
-            let key = try acceptedKey(of: csr)
             let (svid, _) = try await signAndRecord(for: nil) { () throws(Denial) in
-                try sign(id, key: key, podUID: nil, node: nil, now: now, lifetime: min(lifetime ?? most, most))
+                try sign(
+                    id, key: acceptedKey(of: csr), podUID: nil, node: nil, now: now,
+                    lifetime: min(lifetime ?? most, most))
             } _: { svid async throws(StoreError) in
-                try await store.record([svid.record])
+                try await issuanceLog.record(svid.record)
             }
             let clampedFrom = count(svid, wanted: wanted ?? now.advanced(by: most).inWholeSeconds)
-            audit(.minted(svid.record, clampedFrom: clampedFrom, reason: reason))
+            audit(.minted(svid.record, clampedFrom: clampedFrom, reason: reason, by: caller))
             return MintedSVID(svid: svid, clampedFrom: clampedFrom)
         } catch {
             throw denied(error, caller: "the operator", subject: "\(id)")

@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import SPIFFE
 internal import Synchronization
 
 /// What it takes for several processes to be one authority on one store.
@@ -38,7 +39,7 @@ extension CertificateAuthority {
         var found: [NodeName: NodeRecord] = [:]
         do throws(StoreError) {
             if let names {
-                for record in try await store.nodes() where names.contains(record.name) { found[record.name] = record }
+                for name in names { found[name] = try await store.node(name) }
             } else {
                 for record in try await store.nodes() { found[record.name] = record }
             }
@@ -49,6 +50,10 @@ extension CertificateAuthority {
             guard let names else { return state.nodes = found }
             for name in names { state.nodes[name] = found[name] }
         }
+        // Banned or forgotten by another process: their streams end here, too.
+        for follower in bundle.followers where names?.contains(follower) ?? true {
+            if found[follower]?.banned ?? true { bundle.finish(follower) }
+        }
     }
 
     /// What the nodes have said, to whichever process.
@@ -58,13 +63,14 @@ extension CertificateAuthority {
     }
 
     /// Signs, records, and only then returns. If another process has replaced the signing authority in between, the store does not take
-    /// the record: then the new bundle is published, and the new authority signs.
+    /// the record: then the new bundle is published, and the new authority signs. With an `urgency` it waits for its turn among others.
     func signAndRecord<Value: Sendable>(
-        for node: NodeName?, _ sign: () throws(Denial) -> IssuedSVID,
+        for node: NodeName?, _ urgency: IssuanceUrgency? = nil, _ sign: () throws(Denial) -> IssuedSVID,
         _ record: (IssuedSVID) async throws(StoreError) -> Value
     ) async throws(Denial) -> (svid: IssuedSVID, Value) {
         for _ in 0..<3 {
-            let svid = try sign()
+            let svid =
+                if let urgency { try await gate.signing(urgency, sign) } else { try sign() }
             let value = try await recorded { () async throws(StoreError) -> Value? in
                 try await Self.nilIfSuperseded { () async throws(StoreError) in try await record(svid) }
             }

@@ -15,7 +15,7 @@ extension CertificateAuthority {
                     id, key: key.publicKey, podUID: nil, node: nil, now: now,
                     names: configuration.servingNames.map(\.generalName))
             } _: { svid async throws(StoreError) in
-                try await store.record([svid.record])
+                try await issuanceLog.record(svid.record)
             }
             released(svid, wanted: now)
             return try X509SVID(certificates: svid.certificates, privateKey: key)

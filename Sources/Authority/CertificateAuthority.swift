@@ -48,6 +48,10 @@ public final class CertificateAuthority: Sendable {
         var signer: SigningAuthority
         var nodes: [NodeName: NodeRecord]
         var allowances: [NodeName: NodeAllowance] = [:]
+        /// SVIDs of nodes whose successors have just been seen, and until when calls with them count as under way.
+        var draining: [NodeName: (serial: String, until: Date)] = [:]
+        /// What nodes held before they attested anew or were forgotten; calls with it are refused, and no sign of a copy until then.
+        var voided: [NodeName: (serials: Set<String>, until: Date)] = [:]
         var attestation: AttestationAllowance
         var counters = Counters()
         var rotation: RotationState
@@ -76,6 +80,8 @@ public final class CertificateAuthority: Sendable {
     /// The trust bundle, and whenever it changes.
     public let bundle: BundleFeed
     let store: any AuthorityStore
+    let issuanceLog: IssuanceLog
+    let gate = SigningGate()
     let seal: KeySeal
     let pods: any PodRegistry
     let clock: WallClock
@@ -178,6 +184,7 @@ public final class CertificateAuthority: Sendable {
         self.configuration = configuration
         self.store = store
         self.keeper = keeper
+        issuanceLog = IssuanceLog(store: store)
         self.seal = seal
         self.pods = pods
         self.clock = clock

@@ -7,6 +7,7 @@ extension Denial {
         case .tokenExpired: return "token_expired"
         case .notAttested: return "not_attested"
         case .expired: return "expired"
+        case .superseded: return "superseded"
         case .banned: return "banned"
         case .podUnknown: return "pod_unknown"
         case .podNotOnNode: return "pod_not_on_node"

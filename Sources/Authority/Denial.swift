@@ -9,6 +9,8 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
     case notAttested(String)
     /// The node's SVID ran out longer ago than the authority renews it.
     case expired(NodeName, at: Date, grace: Duration)
+    /// The node's SVID was replaced by one that is in use: it is a copy, or the copied one.
+    case superseded(NodeName)
     case banned(NodeName)
     case podUnknown(uid: String)
     case podNotOnNode(uid: String, node: NodeName)
@@ -33,7 +35,7 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
     public var remedy: Remedy {
         switch self {
         case .tokenUnknown, .tokenUsed, .tokenExpired, .banned: return .stop
-        case .notAttested, .expired: return .attestAgain
+        case .notAttested, .expired, .superseded: return .attestAgain
         case .podUnknown, .identityNotOnNode: return .retry(after: .milliseconds(500))
         case .podNotOnNode, .podTerminated, .identityRefused, .requestRefused: return .stop
         case .rateLimited(let after), .tooManyIdentities(_, let after): return .retry(after: after)
@@ -54,8 +56,10 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
         case .expired(let node, let end, let grace):
             return
                 "the SVID of node \(node) expired at \(end.iso8601), more than \(grace.inWords) ago: attest with a join token"
+        case .superseded(let node):
+            return "another holder of node \(node)'s identity uses a newer SVID: attest again"
         case .banned(let node):
-            return "node \(node) is banned"
+            return "node \(node) is banned: “culvert node unban \(node)” lets it in again"
         case .podUnknown(let uid):
             return "no pod with UID \(uid.prefix(128)) is registered (yet)"
         case .podNotOnNode(let uid, let node):

@@ -6,10 +6,15 @@ public struct NodeRecord: Sendable, Equatable {
     public let name: NodeName
     public let id: SPIFFEID
     public var attestedAt: Date
-    /// Of the node's newest SVID.
+    /// Of the newest SVID that the node was seen to use, or was given when it attested.
     public var serial: String
+    /// Of a renewed SVID that the node was not seen to use yet.
+    public var nextSerial: String?
+    /// Of the newest SVID that it was given.
     public var expiresAt: Date
-    public var banned: Bool
+    public var ban: NodeBan?
+    /// When somebody last showed an SVID of this node that another holder had replaced: two live holders of one identity.
+    public var cloneSeenAt: Date?
     public var acknowledgement: NodeAcknowledgement?
 
     public init(
@@ -17,17 +22,76 @@ public struct NodeRecord: Sendable, Equatable {
         id: SPIFFEID,
         attestedAt: Date,
         serial: String,
+        nextSerial: String? = nil,
         expiresAt: Date,
-        banned: Bool = false,
+        ban: NodeBan? = nil,
+        cloneSeenAt: Date? = nil,
         acknowledgement: NodeAcknowledgement? = nil
     ) {
         self.name = name
         self.id = id
         self.attestedAt = attestedAt
         self.serial = serial
+        self.nextSerial = nextSerial
         self.expiresAt = expiresAt
-        self.banned = banned
+        self.ban = ban
+        self.cloneSeenAt = cloneSeenAt
         self.acknowledgement = acknowledgement
+    }
+
+    public var banned: Bool { ban != nil }
+}
+
+/// That a node gets nothing any more, until it is unbanned or evicted.
+public struct NodeBan: Sendable, Equatable {
+    public static let reasonLengthMax = 256
+
+    public let at: Date
+    /// The operator's words, cut at `reasonLengthMax` characters.
+    public let reason: String
+
+    public init(at: Date, reason: String) {
+        self.at = at
+        self.reason = String(reason.prefix(Self.reasonLengthMax))
+    }
+}
+
+/// Who calls, as the transport has proven: a node by its SVID.
+public struct NodeCaller: Sendable, Equatable, CustomStringConvertible {
+    public let id: SPIFFEID
+    /// Of the SVID that it showed; lower-case hexadecimal.
+    public let serial: String
+
+    public init(id: SPIFFEID, serial: String) {
+        self.id = id
+        self.serial = serial
+    }
+
+    public var description: String { id.description }
+}
+
+/// Which of its SVIDs a node shows, and what follows from that: a value without I/O.
+///
+/// A renewal gives a second SVID beside the one in use, since its answer may get lost. The first use of the second makes the first
+/// one worthless; who shows it later than that holds a copy of the node's key, or is the one it was copied from. Both cannot be told
+/// apart, so the later comer is refused and the operator told.
+public enum PresentedSVID: Sendable, Equatable {
+    case current
+    /// The renewed SVID, for the first time.
+    case successor
+    case superseded
+
+    /// For this long after the successor was first seen, calls may still arrive over connections that were made before.
+    public static let drainTime: Duration = .seconds(30)
+
+    public init(serial: String, of node: NodeRecord) {
+        if serial.utf8.elementsEqual(node.serial.utf8) {
+            self = .current
+        } else if let next = node.nextSerial, serial.utf8.elementsEqual(next.utf8) {
+            self = .successor
+        } else {
+            self = .superseded
+        }
     }
 }
 

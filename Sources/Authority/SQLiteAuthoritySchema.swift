@@ -62,6 +62,17 @@ enum SQLiteAuthoritySchema {
                     ) STRICT;
                     """)
         }
+        migrator.registerMigration("3 bans, successive SVIDs of nodes") { db in
+            try db.execute(
+                sql: """
+                    ALTER TABLE nodes ADD COLUMN next_serial TEXT;
+                    ALTER TABLE nodes ADD COLUMN banned_at INTEGER;
+                    ALTER TABLE nodes ADD COLUMN ban_reason TEXT;
+                    ALTER TABLE nodes ADD COLUMN clone_seen_at INTEGER;
+                    ALTER TABLE nodes DROP COLUMN banned;
+                    CREATE INDEX issuances_by_node ON issuances (node);
+                    """)
+        }
         return migrator
     }
 }

@@ -41,18 +41,25 @@ extension SQLiteAuthorityStore {
             arguments: [change.trustDomain, Int64(change.newSequence)])
     }
 
-    static func write(_ node: NodeRecord, _ db: Database) throws {
+    /// A node that has just attested: whatever its earlier SVIDs were, they are void.
+    static func write(attested node: NodeRecord, _ db: Database) throws {
         try db.execute(
             sql: """
-                INSERT INTO nodes (name, id, attested_at, serial, expires_at, banned) VALUES (?, ?, ?, ?, ?, ?)
+                INSERT INTO nodes (name, id, attested_at, serial, expires_at) VALUES (?, ?, ?, ?, ?)
                 ON CONFLICT (name) DO UPDATE SET
-                    id = excluded.id, attested_at = excluded.attested_at, serial = excluded.serial, expires_at = excluded.expires_at,
-                    banned = excluded.banned
+                    id = excluded.id, attested_at = excluded.attested_at, serial = excluded.serial, next_serial = NULL,
+                    expires_at = excluded.expires_at, clone_seen_at = NULL
                 """,
             arguments: [
                 node.name.description, node.id.description, node.attestedAt.unixSeconds, node.serial,
-                node.expiresAt.unixSeconds, node.banned,
+                node.expiresAt.unixSeconds,
             ])
+    }
+
+    static func isBanned(_ node: NodeName, _ db: Database) throws -> Bool {
+        try Int.fetchOne(
+            db, sql: "SELECT 1 FROM nodes WHERE name = ? AND banned_at IS NOT NULL", arguments: [node.description])
+            != nil
     }
 
     /// Nothing is recorded for an authority that signs no more, nor for a node without standing: whoever changes that has the last word.
@@ -62,7 +69,7 @@ extension SQLiteAuthorityStore {
                 INSERT INTO issuances (serial, id, pod_uid, node, not_after, authority, issued_at)
                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
                 WHERE EXISTS (SELECT 1 FROM authorities WHERE id = ?6 AND state = 'active')
-                    AND (?4 IS NULL OR EXISTS (SELECT 1 FROM nodes WHERE name = ?4 AND NOT banned))
+                    AND (?4 IS NULL OR EXISTS (SELECT 1 FROM nodes WHERE name = ?4 AND banned_at IS NULL))
                 """)
         try statement.execute(arguments: [
             issuance.serial, issuance.id.description, issuance.podUID, issuance.node?.description,
@@ -94,8 +101,12 @@ extension SQLiteAuthorityStore {
             id: try SPIFFEID(row["id"]),
             attestedAt: Date(unixSeconds: row["attested_at"]),
             serial: row["serial"],
+            nextSerial: row["next_serial"],
             expiresAt: Date(unixSeconds: row["expires_at"]),
-            banned: row["banned"]
+            ban: (row["banned_at"] as Int64?).map {
+                NodeBan(at: Date(unixSeconds: $0), reason: row["ban_reason"] ?? "")
+            },
+            cloneSeenAt: (row["clone_seen_at"] as Int64?).map { Date(unixSeconds: $0) }
         )
         guard let sequence = row["acknowledged_sequence"] as Int64? else { return node }
         let leaves = try (row["leaves"] as Data?).map { data in

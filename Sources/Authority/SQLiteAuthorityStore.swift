@@ -93,11 +93,12 @@ public final class SQLiteAuthorityStore: AuthorityStore {
 
     public func admit(_ admission: NodeAdmission) async throws(StoreError) -> NodeAdmission.Outcome {
         try await write { db in
+            guard try !Self.isBanned(admission.node.name, db) else { return .banned }
             try db.execute(
                 sql: "UPDATE join_tokens SET used_at = ? WHERE digest = ? AND used_at IS NULL",
                 arguments: [admission.node.attestedAt.unixSeconds, Data(admission.tokenDigest)])
             guard db.changesCount == 1 else { return .alreadyUsed }
-            try Self.write(admission.node, db)
+            try Self.write(attested: admission.node, db)
             try Self.write(admission.issuance, db)
             return .admitted
         }
@@ -106,13 +107,6 @@ public final class SQLiteAuthorityStore: AuthorityStore {
     public func nodes() async throws(StoreError) -> [NodeRecord] {
         try await read { db in
             try Row.fetchAll(db, sql: "SELECT * FROM nodes ORDER BY name").map(Self.node)
-        }
-    }
-
-    public func renew(_ node: NodeRecord, issuance: IssuanceRecord) async throws(StoreError) {
-        try await write { db in
-            try Self.write(node, db)
-            try Self.write(issuance, db)
         }
     }
 

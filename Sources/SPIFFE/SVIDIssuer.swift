@@ -4,8 +4,20 @@ public import X509
 public protocol SVIDIssuer: Sendable {
     /// The certificates for the request's key, leaf first, root left out. Of the request only the public key counts.
     func issue(
-        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest
+        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency
     ) async throws(IssuanceError) -> [Certificate]
+}
+
+/// Who goes first when not everybody can be served at once.
+public enum IssuanceUrgency: Int, Hashable, Sendable, Comparable, CaseIterable {
+    /// Nothing waits for it: it was asked for ahead of its time.
+    case background
+    /// What is held is still good.
+    case renewal
+    /// Connections wait for it.
+    case firstUse
+
+    public static func < (lhs: Self, rhs: Self) -> Bool { lhs.rawValue < rhs.rawValue }
 }
 
 /// Why no SVID was issued, and whether asking again helps.
@@ -13,8 +25,14 @@ public struct IssuanceError: Error, Hashable, Sendable, CustomStringConvertible 
     public enum Kind: Hashable, Sendable {
         /// The authority decided against it; do not ask again soon.
         case denied
-        /// Ask again, not before this long; `nil`: by one's own back-off.
+        /// The pod is over: do not ask in its name again.
+        case ended
+        /// Ask again for this, not before this long; `nil`: by one's own back-off.
         case retry(after: Duration?)
+        /// Ask for nothing before this long: the authority has more to do than it can.
+        case slowDown(Duration?)
+        /// The node itself has to attest again first.
+        case attestAgain
         /// The authority did not answer.
         case unreachable
     }
@@ -29,8 +47,8 @@ public struct IssuanceError: Error, Hashable, Sendable, CustomStringConvertible 
 
     public var description: String {
         switch kind {
-        case .denied: "the authority refuses: \(message)"
-        case .retry: "the authority cannot issue now: \(message)"
+        case .denied, .ended, .attestAgain: "the authority refuses: \(message)"
+        case .retry, .slowDown: "the authority cannot issue now: \(message)"
         case .unreachable: "the authority is unreachable: \(message)"
         }
     }

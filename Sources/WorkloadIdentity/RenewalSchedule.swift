@@ -10,7 +10,7 @@ public struct RenewalSchedule: Sendable, Equatable {
     public let notAfter: Date
     public let renewAt: Date
 
-    /// `draw` is uniform in 0..<1.
+    /// `notBefore` is when the certificate was received, if that is later than its own beginning; `draw` is uniform in 0..<1.
     public init(notBefore: Date, notAfter: Date, draw: Double) {
         let share = Self.window.lowerBound + (Self.window.upperBound - Self.window.lowerBound) * min(max(draw, 0), 1)
         self.notBefore = notBefore

@@ -137,7 +137,7 @@ public actor SVIDManager {
             throw IssuanceError(.retry(after: nil), "the signing request could not be made: \(error)")
         }
         let certificates = try await issuer.issue(
-            podUID: request.podUID, identity: request.identity, csr: asked.csr)
+            podUID: request.podUID, identity: request.identity, csr: asked.csr, urgency: request.urgency)
         do {
             return try ReceivedSVID.check(
                 certificates, key: asked.key, identity: request.identity, bundles: bundles(), now: surroundings.now())
@@ -147,6 +147,7 @@ public actor SVIDManager {
     }
 
     private func accept(_ svid: X509SVID, for request: IdentityLedger.Request) {
+        // From now: authorities date certificates back, and of a short life that would leave nothing before the renewal.
         let generation = ledger.succeeded(
             request.identity, notBefore: min(surroundings.now(), svid.notAfter), notAfter: svid.notAfter,
             signers: svid.signers, draw: surroundings.draw())
@@ -165,7 +166,7 @@ public actor SVIDManager {
         guard !Task.isCancelled else { return }
         let now = surroundings.now()
         ledger.failed(request, error, now: now, draw: surroundings.draw())
-        guard let status = ledger.statuses().first(where: { $0.identity == request.identity }) else { return }
+        guard let status = ledger.status(of: request.identity) else { return }
         logger.warning(
             "SVID not received",
             metadata: [

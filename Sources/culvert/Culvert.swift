@@ -15,10 +15,13 @@ struct Culvert: AsyncParsableCommand {
               culvert ca serve --data /var/lib/culvert --trust-domain example.org --mesh mesh.yaml
               culvert agent run --node node-a --mesh mesh.yaml
               culvert proxy run --node node-a --trust-domain example.org --ca 10.0.0.1:15012
+              culvert node list                         who has joined, and who lags behind
               culvert cert inspect svid.pem             look into a certificate
             """,
         version: "0.1.0",
-        subcommands: [CA.self, AgentCommand.self, ProxyCommand.self, Cert.self, Demo.self, DemoApp.self]
+        subcommands: [
+            CA.self, NodeCommand.self, AgentCommand.self, ProxyCommand.self, Cert.self, Demo.self, DemoApp.self,
+        ]
     )
 
     static func main() async {

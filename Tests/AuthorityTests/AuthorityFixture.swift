@@ -114,11 +114,12 @@ struct AuthorityFixture {
             configuration, store: home.store, seal: home.seal, pods: pods, clock: clock.read, audit: audit.record)
     }
 
-    /// The SPIFFE ID of a node that has just joined.
+    /// A node that has just joined, with the SVID that it got.
     @discardableResult
-    func join(_ node: String) async throws -> SPIFFEID {
+    func join(_ node: String) async throws -> NodeCaller {
         let token = try await authority.createJoinToken(node: NodeName(node)).token
-        return try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test").id
+        return NodeCaller(
+            try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test"))
     }
 
     /// The SVID of the pod on node-a.
@@ -147,4 +148,12 @@ func request(
     var serializer = DER.Serializer()
     try serializer.serialize(request)
     return serializer.serializedBytes
+}
+
+extension NodeCaller {
+    /// Who shows `svid`.
+    init(_ svid: IssuedSVID) { self.init(id: svid.id, serial: svid.record.serial) }
+
+    /// Somebody with an SVID of his own.
+    init(stranger: String) throws { self.init(id: try SPIFFEID(stranger), serial: "5e1f") }
 }

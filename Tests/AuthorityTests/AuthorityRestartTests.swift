@@ -23,7 +23,8 @@ import X509
         #expect(fixture.authority.status().nodes == before.nodes)
         #expect(fixture.authority.status().nodes[0].acknowledgement?.sequence == 1)
         #expect(try await fixture.store.issuances(limit: 10).count == 2)
-        let node = try SPIFFEID("spiffe://culvert.test/culvert/node/node-a")
+        let node = NodeCaller(
+            id: try SPIFFEID("spiffe://culvert.test/culvert/node/node-a"), serial: before.nodes[0].serial)
         _ = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: node)
         await #expect(throws: Denial.tokenUsed) {
             try await fixture.authority.attestNode(joinToken: before.usedToken, csr: request(), source: "test")
@@ -50,7 +51,8 @@ import X509
         let fixture = try await AuthorityFixture(directory: directory, clock: clock)
         let used = try await fixture.authority.createJoinToken(node: NodeName("node-a")).token
         let open = try await fixture.authority.createJoinToken(node: NodeName("node-b")).token
-        let node = try await fixture.authority.attestNode(joinToken: used.text, csr: request(), source: "test").id
+        let node = NodeCaller(
+            try await fixture.authority.attestNode(joinToken: used.text, csr: request(), source: "test"))
         let leaf = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: node)
         try await fixture.authority.acknowledge(
             sequence: 1, version: "test",

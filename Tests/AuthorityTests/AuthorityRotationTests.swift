@@ -16,7 +16,7 @@ struct RotatingMesh {
     let audit = AuditLog()
     let store: SQLiteAuthorityStore
     let authority: CertificateAuthority
-    let node: SPIFFEID
+    let node: NodeCaller
     /// What the pod on the node uses; every leaf that it ever had.
     private(set) var leaves: [IssuedSVID] = []
 
@@ -31,7 +31,8 @@ struct RotatingMesh {
             configuration, store: home.store, journal: FaultyJournal(store: store, fault: fault), seal: home.seal,
             pods: PodTable(), clock: clock.read, random: systemRandomBytes, audit: audit.record)
         let token = try await authority.createJoinToken(node: NodeName("node-a")).token
-        node = try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test").id
+        node = NodeCaller(
+            try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test"))
     }
 
     mutating func renewLeaf() async throws {

@@ -164,6 +164,53 @@ import Testing
         }
     }
 
+    @Test(
+        "a node's next SVID counts once it is seen; bans and evictions are the last word", arguments: StoreKind.allCases
+    )
+    func standing(kind: StoreKind) async throws {
+        let fixture = try await StoreFixture(kind)
+        let node = nodeName("node-a")
+        #expect(try await fixture.store.node(node) == nil)
+        try await fixture.join("node-a", serial: 1)
+        let first = try #require(try await fixture.store.node(node))
+        func renewal(_ serial: Int, shown: String) throws -> NodeRenewal {
+            NodeRenewal(node: node, presentedSerial: shown, issuance: try fixture.issuance(serial))
+        }
+        #expect(try await fixture.store.renew(renewal(2, shown: first.serial)))
+        let second = try #require(try await fixture.store.node(node)?.nextSerial)
+        try await fixture.store.promote(node, serial: "none of these")
+        #expect(try await fixture.store.node(node)?.serial == first.serial)
+        try await fixture.store.promote(node, serial: second)
+        #expect(try await fixture.store.node(node)?.serial == second)
+        #expect(try await fixture.store.node(node)?.nextSerial == nil)
+        #expect(try await fixture.store.renew(renewal(3, shown: first.serial)) == false)
+        try await fixture.store.markCloned(node, at: StoreFixture.start)
+        let ban = NodeBan(at: StoreFixture.start, reason: "it's “gone”")
+        #expect(try await fixture.store.setBan(ban, of: node))
+        let banned = try #require(try await fixture.store.node(node))
+        #expect(banned.ban == ban && banned.cloneSeenAt == StoreFixture.start)
+        #expect(try await fixture.store.nodes() == [banned])
+        #expect(try await fixture.store.renew(renewal(4, shown: second)) == false)
+        await #expect(throws: StoreError.superseded) { try await fixture.store.record([fixture.issuance(5)]) }
+        let token = try fixture.token("again")
+        try await fixture.store.add(token)
+        #expect(try await fixture.store.admit(fixture.admission(token, serial: 6)) == .banned)
+        #expect(try await fixture.store.setBan(nil, of: node))
+        #expect(try await fixture.store.admit(fixture.admission(token, serial: 6)) == .admitted)
+        let again = try #require(try await fixture.store.node(node))
+        #expect(again.cloneSeenAt == nil && again.nextSerial == nil && !again.banned)
+        #expect(try await fixture.store.issuances(for: node, limit: 2).map(\.serial) == ["000006", "000002"])
+        let unused = try fixture.token("unused")
+        try await fixture.store.add(unused)
+        #expect(try await fixture.store.evict(node))
+        #expect(try await fixture.store.node(node) == nil)
+        #expect(try await fixture.store.joinToken(digest: unused.digest) == nil)
+        #expect(try await fixture.store.joinToken(digest: token.digest) != nil)
+        await #expect(throws: StoreError.superseded) { try await fixture.store.record([fixture.issuance(7)]) }
+        #expect(try await fixture.store.evict(node) == false)
+        #expect(try await fixture.store.setBan(ban, of: node) == false)
+    }
+
     @Test("the log forgets what has expired, and the oldest beyond its bound", arguments: StoreKind.allCases)
     func pruning(kind: StoreKind) async throws {
         let fixture = try await StoreFixture(kind)

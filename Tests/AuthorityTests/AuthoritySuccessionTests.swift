@@ -23,8 +23,8 @@ import X509
     @Test("the intermediate is replaced at half its life; leaves of both verify, and the old key is gone")
     func replacement() async throws {
         let fixture = try await AuthorityFixture()
-        let old = try await fixture.webSVID()
-        let node = try SPIFFEID("spiffe://culvert.test/culvert/node/node-a")
+        let node = try await fixture.join("node-a")
+        let old = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: node)
         fixture.clock.advance(.seconds(84 * 3600 - 120))
         try await fixture.authority.maintain()
         #expect(fixture.authority.status().authorities.count == 2)

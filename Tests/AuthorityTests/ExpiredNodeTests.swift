@@ -28,7 +28,7 @@ struct ExpiredNodeTests {
 
     private func renew(_ away: Away, serial: String? = nil) async throws -> IssuedSVID {
         try await away.fixture.authority.renewExpiredNode(
-            csr: request(), caller: away.node, serial: serial ?? away.serial, expiredAt: away.end)
+            csr: request(), caller: NodeCaller(id: away.node, serial: serial ?? away.serial), expiredAt: away.end)
     }
 
     @Test("renews it within the grace, without an operator; the audit log says so")
@@ -64,7 +64,7 @@ struct ExpiredNodeTests {
         let away = try await away(.seconds(60))
         _ = try await renew(away)
         let second = try await away.fixture.join("node-a")
-        #expect(second == away.node)
+        #expect(second.id == away.node)
         await #expect(throws: Denial.self) { try await renew(away) }
         await #expect(throws: Denial.self) { try await renew(away, serial: "00") }
     }
@@ -76,7 +76,7 @@ struct ExpiredNodeTests {
             let id = try SPIFFEID(trustDomain: AuthorityFixture.trustDomain, path: path)
             await #expect(throws: Denial.notAttested(id.description)) {
                 try await away.fixture.authority.renewExpiredNode(
-                    csr: request(), caller: id, serial: away.serial, expiredAt: away.end)
+                    csr: request(), caller: NodeCaller(id: id, serial: away.serial), expiredAt: away.end)
             }
         }
     }

@@ -80,11 +80,12 @@ import X509
         let fixture = try await AuthorityFixture()
         let stranger = try SPIFFEID("spiffe://culvert.test/culvert/node/node-z")
         await #expect(throws: Denial.notAttested(stranger.description)) {
-            try await issue(fixture, "spiffe://culvert.test/ns/shop/sa/web", .attested(stranger))
+            try await issue(
+                fixture, "spiffe://culvert.test/ns/shop/sa/web", .attested(NodeCaller(id: stranger, serial: "00")))
         }
         let pod = try SPIFFEID("spiffe://culvert.test/ns/shop/sa/web")
         await #expect(throws: Denial.notAttested(pod.description)) {
-            try await issue(fixture, pod.description, .attested(pod))
+            try await issue(fixture, pod.description, .attested(NodeCaller(id: pod, serial: "00")))
         }
     }
 

@@ -19,7 +19,8 @@ struct MintingTests {
         #expect(minted.clampedFrom == nil)
         #expect(minted.svid.notAfter == fixture.clock.now.addingTimeInterval(600))
         #expect(
-            fixture.audit.all.last == .minted(minted.svid.record, clampedFrom: nil, reason: "ticket 4711"))
+            fixture.audit.all.last
+                == .minted(minted.svid.record, clampedFrom: nil, reason: "ticket 4711", by: .thisProcess))
         #expect(try await fixture.store.issuances(limit: 1) == [minted.svid.record])
         let verdict = PeerVerifier(bundles: fixture.bundles).verify(
             chainDER: minted.svid.certificates.map { $0.der() }, role: .client, now: fixture.clock.now)

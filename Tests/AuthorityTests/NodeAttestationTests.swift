@@ -116,15 +116,15 @@ import Testing
         let node = try await fixture.join("node-a")
         fixture.clock.advance(.seconds(1800))
         let renewed = try await fixture.authority.renewNode(csr: request(), caller: node)
-        #expect(renewed.id == node)
-        #expect(fixture.authority.status().nodes[0].serial == renewed.record.serial)
+        #expect(renewed.id == node.id)
+        #expect(fixture.authority.status().nodes[0].nextSerial == renewed.record.serial)
         for stranger in [
             "spiffe://culvert.test/culvert/node/node-b", "spiffe://culvert.test/culvert/authority",
             "spiffe://culvert.test/ns/shop/sa/web", "spiffe://other.test/culvert/node/node-a",
             "spiffe://culvert.test/culvert/node/node-a/x", "spiffe://culvert.test/culvert/node",
         ] {
             await #expect(throws: Denial.notAttested(stranger)) {
-                try await fixture.authority.renewNode(csr: request(), caller: SPIFFEID(stranger))
+                try await fixture.authority.renewNode(csr: request(), caller: NodeCaller(stranger: stranger))
             }
         }
     }

@@ -48,7 +48,8 @@ import X509
             "spiffe://culvert.test/ns/shop/sa/web", "spiffe://culvert.test/culvert/authority",
         ] {
             await #expect(throws: Denial.notAttested(stranger)) {
-                try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: SPIFFEID(stranger))
+                try await fixture.authority.issue(
+                    podUID: "web-uid", csr: request(), caller: NodeCaller(stranger: stranger))
             }
         }
     }

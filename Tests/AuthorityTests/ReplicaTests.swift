@@ -27,17 +27,18 @@ struct ReplicaFixture {
             clock: clock.read)
     }
 
-    func join(_ authority: CertificateAuthority) async throws -> SPIFFEID {
+    func join(_ authority: CertificateAuthority) async throws -> NodeCaller {
         let token = try await authority.createJoinToken(node: NodeName("node-a")).token
-        return try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test").id
+        return NodeCaller(
+            try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test"))
     }
 
-    func issue(_ authority: CertificateAuthority, _ node: SPIFFEID) async throws -> IssuedSVID {
+    func issue(_ authority: CertificateAuthority, _ node: NodeCaller) async throws -> IssuedSVID {
         try await authority.issue(podUID: "web-uid", csr: request(), caller: node)
     }
 
     /// The node has `authority`'s bundle, and no leaf.
-    func report(_ authority: CertificateAuthority, _ node: SPIFFEID) async throws {
+    func report(_ authority: CertificateAuthority, _ node: NodeCaller) async throws {
         try await authority.acknowledge(
             sequence: authority.bundle.current.sequence, version: "test", leaves: [], caller: node)
     }

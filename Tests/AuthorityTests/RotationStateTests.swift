@@ -74,7 +74,8 @@ import Testing
         let now = RotationRig.start
         return NodeRecord(
             name: nodeName("node-a"), id: try SPIFFEID("spiffe://culvert.test/culvert/node/node-a"), attestedAt: now,
-            serial: "01", expiresAt: now.advanced(by: .seconds(expiresIn)), banned: banned,
+            serial: "01", expiresAt: now.advanced(by: .seconds(expiresIn)),
+            ban: banned ? NodeBan(at: now, reason: "test") : nil,
             acknowledgement: .init(sequence: 3, version: "test", leaves: leaves, at: now))
     }
 

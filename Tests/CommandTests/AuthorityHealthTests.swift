@@ -40,6 +40,7 @@ struct AuthorityHealthTests {
                 culvert_ca_nodes 0
                 culvert_ca_nodes_lagging 0
                 culvert_ca_nodes_banned 0
+                culvert_ca_nodes_cloned 0
                 culvert_ca_nodes_expired 0
                 culvert_ca_signed_total 2
                 culvert_ca_denied_total{reason="identity_refused"} 1

@@ -50,7 +50,7 @@ struct AuthorityMintTests {
                 python3 - $serial <<END
                 import json, sys
                 lines = [json.loads(line) for line in open("ca.log") if '"SVID minted"' in line]
-                print(len(lines), lines[0]["identity"], lines[0]["serial"] == sys.argv[1], lines[0]["reason"])
+                print(len(lines), lines[0]["spiffeID"], lines[0]["serial"] == sys.argv[1], lines[0]["reason"])
                 END
                 ended $ca
                 """)

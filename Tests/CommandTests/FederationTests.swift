@@ -58,7 +58,8 @@ final class FederationTests {
         let token = try await authority.createJoinToken(node: NodeName("node-a")).token.text
         let (forNode, forPod) = (try IdentityRequest(uri: "spiffe://a/b"), try IdentityRequest(uri: "spiffe://a/b"))
         let node = try await authority.attestNode(joinToken: token, csr: der(forNode.csr), source: "test")
-        let pod = try await authority.issue(podUID: "a", csr: der(forPod.csr), caller: node.id)
+        let pod = try await authority.issue(
+            podUID: "a", csr: der(forPod.csr), caller: NodeCaller(id: node.id, serial: node.record.serial))
         return (
             try X509SVID(certificates: pod.certificates, privateKey: forPod.key),
             try X509SVID(certificates: node.certificates, privateKey: forNode.key)

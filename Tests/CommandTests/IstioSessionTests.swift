@@ -49,7 +49,7 @@ final class IstioSessionTests {
     private func issue(_ session: IstioSession, _ id: SPIFFEID? = nil) async throws -> X509SVID {
         let id = id ?? identity
         let asked = try IdentityRequest(uri: id.description)
-        let chain = try await session.issue(podUID: "a", identity: id, csr: asked.csr)
+        let chain = try await session.issue(podUID: "a", identity: id, csr: asked.csr, urgency: .firstUse)
         return try ReceivedSVID.check(chain, key: asked.key, identity: id, bundles: session.bundles, now: Date())
     }
 

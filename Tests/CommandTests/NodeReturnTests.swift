@@ -58,7 +58,7 @@ struct NodeReturnTests {
             try await running(client) {
                 let pod = try IdentityRequest(uri: web.description)
                 await #expect(throws: IssuanceError.self) {
-                    try await client.issue(podUID: "web-uid", identity: web, csr: pod.csr)
+                    try await client.issue(podUID: "web-uid", identity: web, csr: pod.csr, urgency: .firstUse)
                 }
                 await #expect(throws: AuthorityCallError.self) {
                     try await client.followBundle {
@@ -73,7 +73,7 @@ struct NodeReturnTests {
                 #expect(renewed.notAfter > Date())
                 // The authority goes by the connection's SVID: what follows is over another one.
                 try client.replaceIdentity(with: renewed)
-                let leaf = try await client.issue(podUID: "web-uid", identity: web, csr: pod.csr)
+                let leaf = try await client.issue(podUID: "web-uid", identity: web, csr: pod.csr, urgency: .firstUse)
                 #expect(try leaf[0].spiffeID() == web)
             }
         }

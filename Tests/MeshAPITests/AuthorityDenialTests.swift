@@ -26,7 +26,7 @@ struct AuthorityDenialTests {
         let denial = try #require(
             AuthorityDenial(RPCError(code: .unknown, message: "m", metadata: ["culvert-denial": "99"])))
         #expect(denial.reason == .UNRECOGNIZED(99))
-        #expect(!denial.isTemporary)
+        #expect(denial.remedy == .stop)
     }
 
     @Test(
@@ -45,15 +45,23 @@ struct AuthorityDenialTests {
         #expect(AuthorityDenial(RPCError(denial))?.retryAfter == .milliseconds(2))
     }
 
-    @Test("temporary refusals are to be retried, others are final")
-    func kinds() {
-        func kind(_ denial: AuthorityDenial) -> IssuanceError.Kind {
-            AuthorityCallError.denied(denial).issuanceError.kind
-        }
-        #expect(kind(AuthorityDenial(.podUnknown, "")) == .retry(after: nil))
-        #expect(kind(AuthorityDenial(.rateLimited, "", retryAfter: .seconds(2))) == .retry(after: .seconds(2)))
-        #expect(kind(AuthorityDenial(.caNotReady, "")) == .retry(after: nil))
-        #expect(kind(AuthorityDenial(.podNotOnNode, "")) == .denied)
+    @Test(
+        "each refusal makes the client do the right thing",
+        arguments: [
+            (.podUnknown, .retry(after: .seconds(2))), (.tooManyIdentities, .retry(after: .seconds(2))),
+            (.rateLimited, .slowDown(.seconds(2))), (.caNotReady, .slowDown(.seconds(2))),
+            (.notAttested, .attestAgain), (.expired, .attestAgain), (.superseded, .attestAgain),
+            (.podTerminated, .ended), (.podNotOnNode, .denied), (.invalidRequest, .denied),
+            (.banned, .slowDown(AuthorityCallError.bannedPause)), (.tokenUsed, .denied), (.UNRECOGNIZED(99), .denied),
+        ] as [(AuthorityDenial.Reason, IssuanceError.Kind)])
+    func kinds(reason: AuthorityDenial.Reason, kind: IssuanceError.Kind) {
+        let denial = AuthorityDenial(reason, "", retryAfter: .seconds(2))
+        #expect(AuthorityCallError.denied(denial).issuanceError.kind == kind)
+    }
+
+    @Test("no answer, and one that is no use, are no refusals")
+    func failures() {
         #expect(AuthorityCallError.unreachable("").issuanceError.kind == .unreachable)
+        #expect(AuthorityCallError.invalidAnswer("").issuanceError.kind == .denied)
     }
 }

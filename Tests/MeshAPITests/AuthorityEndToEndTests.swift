@@ -130,7 +130,8 @@ struct AuthorityEndToEndTests {
 
     private func issue(_ client: AuthorityClient, _ uid: String) async throws -> [Certificate] {
         try await client.issue(
-            podUID: uid, identity: SPIFFEID("spiffe://culvert.demo/ns/shop/sa/web"), csr: signingRequest())
+            podUID: uid, identity: SPIFFEID("spiffe://culvert.demo/ns/shop/sa/web"), csr: signingRequest(),
+            urgency: .firstUse)
     }
 
     @Test("a node with a token gets an SVID and the bundle")
@@ -187,7 +188,7 @@ struct AuthorityEndToEndTests {
                 let error = await #expect(throws: IssuanceError.self) {
                     try await client.issue(
                         podUID: "u1", identity: SPIFFEID("spiffe://culvert.demo/ns/shop/sa/other"),
-                        csr: signingRequest())
+                        csr: signingRequest(), urgency: .renewal)
                 }
                 #expect(error?.message.contains("another identity") == true)
             }

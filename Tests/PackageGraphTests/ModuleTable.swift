@@ -25,7 +25,9 @@ let x509: Set<String> = ["X509", "SwiftASN1", "Crypto", "_CryptoExtras", "Crypto
 let grpc: Set<String> = [
     "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCNIOTransportHTTP2", "GRPCProtobuf", "SwiftProtobuf",
 ]
-let nio: Set<String> = ["NIOCore", "NIOSSL", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOCertificateReloading"]
+let nio: Set<String> = [
+    "NIOCore", "NIOSSL", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOHPACK", "NIOCertificateReloading",
+]
 
 /// In the order of `Package.swift`: an arrow may only point upwards in this list.
 let modules: [Module] = [

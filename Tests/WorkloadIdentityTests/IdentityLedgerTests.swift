@@ -22,7 +22,8 @@ import Testing
         ledger.hold(podUID: "a", identity: try id("web"), now: now)
         ledger.hold(podUID: "b", identity: try id("web"), now: now)
         ledger.hold(podUID: "b", identity: try id("web"), now: now)
-        #expect(ledger.start(now: now) == [.init(identity: try id("web"), podUID: "a", isFirst: true)])
+        #expect(
+            ledger.start(now: now) == [.init(identity: try id("web"), podUID: "a", isFirst: true, urgency: .firstUse)])
         #expect(ledger.start(now: now).isEmpty)
         #expect(try succeed("web", at: now) == 1)
         #expect(ledger.start(now: now).isEmpty)
@@ -39,7 +40,10 @@ import Testing
         #expect(try succeed("web", at: now) == 1)
         #expect(ledger.nextDue() == later(525))
         #expect(ledger.start(now: later(524)).isEmpty)
-        #expect(ledger.start(now: later(525)) == [.init(identity: try id("web"), podUID: "a", isFirst: false)])
+        #expect(
+            ledger.start(now: later(525)) == [
+                .init(identity: try id("web"), podUID: "a", isFirst: false, urgency: .renewal)
+            ])
         #expect(try succeed("web", at: later(525)) == 2)
         #expect(ledger.nextDue() == later(1050))
     }
@@ -149,6 +153,65 @@ import Testing
         #expect(ledger.nextDue() == later(wait))
     }
 
+    @Test(
+        "an authority that has too much to do is asked for nothing until the time it names, and then for first use first",
+        arguments: [(0.0, 20.0), (1.0, 30.0)])
+    mutating func slowDown(draw: Double, wait: Double) throws {
+        ledger.hold(podUID: "a", identity: try id("held"), now: now)
+        _ = ledger.start(now: now)
+        _ = try succeed("held", at: later(-525))
+        let renewal = try #require(ledger.start(now: now).first)
+        ledger.hold(podUID: "b", identity: try id("new"), now: now)
+        ledger.failed(renewal, IssuanceError(.slowDown(.seconds(20)), "busy"), now: now, draw: draw)
+        #expect(ledger.start(now: later(wait - 1)).isEmpty)
+        #expect(ledger.nextDue() == later(wait))
+        #expect(ledger.start(now: later(wait)).map(\.identity) == [try id("new"), try id("held")])
+    }
+
+    @Test(
+        "a pause without a time, or with an absurd one, is the client's own; and a clock that is set back does not prolong it"
+    )
+    mutating func pauseBounds() throws {
+        ledger.hold(podUID: "a", identity: try id("web"), now: now)
+        var request = try #require(ledger.start(now: now).first)
+        ledger.failed(request, IssuanceError(.slowDown(nil), "busy"), now: now, draw: 1)
+        #expect(ledger.nextDue() == later(1))
+        request = try #require(ledger.start(now: later(1)).first)
+        ledger.failed(request, IssuanceError(.slowDown(.seconds(1 << 40)), "busy"), now: later(1), draw: 1)
+        #expect(ledger.nextDue() == later(451))
+        #expect(!ledger.start(now: now).isEmpty)
+    }
+
+    @Test("a pod that is over is never named again; one that follows it is, at once")
+    mutating func ended() throws {
+        let over = IssuanceError(.ended, "pod has terminated")
+        ledger.hold(podUID: "a", identity: try id("web"), now: now)
+        _ = ledger.start(now: now)
+        _ = try succeed("web", at: now)
+        ledger.failed(try #require(ledger.start(now: later(525)).first), over, now: later(525), draw: 0)
+        #expect(ledger.nextDue() == nil)
+        #expect(ledger.start(now: later(100_000)).isEmpty)
+        // What it holds is good to its end.
+        #expect(ledger.statuses()[0].isReady(now: later(999)))
+        ledger.hold(podUID: "b", identity: try id("web"), now: later(600))
+        #expect(ledger.start(now: later(600)).map(\.podUID) == ["b"])
+    }
+
+    @Test("ten thousand identities that come due together are all asked for, each once")
+    mutating func many() throws {
+        for index in 0..<10_000 { ledger.hold(podUID: "p\(index)", identity: try id("s\(index)"), now: now) }
+        var received = 0
+        while true {
+            let requests = ledger.start(now: now)
+            guard !requests.isEmpty else { break }
+            for request in requests {
+                received += 1
+                _ = ledger.succeeded(request.identity, notBefore: now, notAfter: later(1000), draw: 0.5)
+            }
+        }
+        #expect(received == 10_000)
+    }
+
     @Test("an authority that asks to wait for years is asked again within an hour and a half")
     mutating func absurdPacing() throws {
         ledger.hold(podUID: "a", identity: try id("web"), now: now)
@@ -221,7 +284,8 @@ import Testing
                         request.identity, notBefore: at, notAfter: at.addingTimeInterval(100), draw: 0.3)
                 } else {
                     let kinds: [IssuanceError.Kind] = [
-                        .unreachable, .denied, .retry(after: nil), .retry(after: .seconds(3)),
+                        .unreachable, .denied, .retry(after: nil), .retry(after: .seconds(3)), .attestAgain,
+                        .slowDown(nil), .slowDown(.seconds(3)),
                     ]
                     let kind = kinds[Int.random(in: 0..<kinds.count, using: &generator)]
                     ledger.failed(request, IssuanceError(kind, "no"), now: at, draw: 0.5)

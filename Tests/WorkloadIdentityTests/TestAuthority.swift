@@ -92,7 +92,7 @@ final class ScriptedIssuer: SVIDIssuer {
     var mostUnderWay: Int { state.withLock { $0.mostUnderWay } }
 
     func issue(
-        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest
+        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency
     ) async throws(IssuanceError) -> [Certificate] {
         let answer = state.withLock { state in
             state.requests.append("\(podUID) \(identity.path)")

@@ -62,7 +62,19 @@ enum PostgreSQLAuthoritySchema {
                 digest BYTEA NOT NULL
             );
             """
-        )
+        ),
+        (
+            "2 bans, successive SVIDs of nodes",
+            """
+            ALTER TABLE nodes
+                ADD COLUMN next_serial TEXT,
+                ADD COLUMN banned_at BIGINT,
+                ADD COLUMN ban_reason TEXT,
+                ADD COLUMN clone_seen_at BIGINT,
+                DROP COLUMN banned;
+            CREATE INDEX issuances_by_node ON issuances (node, position);
+            """
+        ),
     ]
 
     /// Set on every connection. What names no schema means ours, and nothing that somebody else may have put before it.

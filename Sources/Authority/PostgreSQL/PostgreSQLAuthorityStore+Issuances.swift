@@ -10,13 +10,6 @@ extension PostgreSQLAuthorityStore {
         guard count == issuances.count else { throw .superseded }
     }
 
-    public func renew(_ node: NodeRecord, issuance: IssuanceRecord) async throws(StoreError) {
-        try await write { connection in
-            try Self.write(attested: node, connection)
-            try Self.write([issuance], connection)
-        }
-    }
-
     /// Within a transaction that has touched rows of nodes already, if it does at all: who bans does it in this order, too.
     static func write(_ issuances: [IssuanceRecord], _ connection: PostgreSQLConnection) throws {
         let count = try connection.execute(insertion, [parameter(issuances)]).count
@@ -33,7 +26,7 @@ extension PostgreSQLAuthorityStore {
             SELECT FROM wanted
             WHERE NOT EXISTS (SELECT FROM authorities WHERE authorities.id = wanted.authority AND state = 'active')
                 OR node IS NOT NULL
-                    AND NOT EXISTS (SELECT FROM nodes WHERE nodes.name = wanted.node AND NOT banned)
+                    AND NOT EXISTS (SELECT FROM nodes WHERE nodes.name = wanted.node AND banned_at IS NULL)
         )
         INSERT INTO issuances (serial, id, pod_uid, node, not_after, authority, issued_at)
         SELECT serial, id, pod, node, expiry, authority, issued FROM wanted

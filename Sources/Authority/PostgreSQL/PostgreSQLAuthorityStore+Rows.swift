@@ -73,8 +73,8 @@ extension PostgreSQLAuthorityStore {
             """
             INSERT INTO nodes (name, id, attested_at, serial, expires_at) VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (name) DO UPDATE SET
-                id = excluded.id, attested_at = excluded.attested_at, serial = excluded.serial,
-                expires_at = excluded.expires_at
+                id = excluded.id, attested_at = excluded.attested_at, serial = excluded.serial, next_serial = NULL,
+                expires_at = excluded.expires_at, clone_seen_at = NULL
             """,
             [
                 .text(node.name.description), .text(node.id.description), .integer(node.attestedAt.unixSeconds),
@@ -93,7 +93,8 @@ extension PostgreSQLAuthorityStore {
     ) throws -> [NodeRecord] {
         try connection.execute(
             """
-            SELECT name, id, attested_at, serial, expires_at, banned, acknowledged_sequence, acknowledged_at, version, leaves
+            SELECT name, id, attested_at, serial, expires_at, next_serial, acknowledged_sequence, acknowledged_at, version,
+                leaves, banned_at, ban_reason, clone_seen_at
             FROM nodes WHERE $1 IS NULL OR name = $1 ORDER BY name
             """, [.text(name?.description)]
         ).rows.map(node)
@@ -103,7 +104,11 @@ extension PostgreSQLAuthorityStore {
         var node = NodeRecord(
             name: try NodeName(row.text(0)), id: try SPIFFEID(row.text(1)),
             attestedAt: Date(unixSeconds: try row.integer(2)), serial: try row.text(3),
-            expiresAt: Date(unixSeconds: try row.integer(4)), banned: try row.boolean(5))
+            nextSerial: try row.optionalText(5), expiresAt: Date(unixSeconds: try row.integer(4)),
+            ban: try row.optionalInteger(10).map {
+                NodeBan(at: Date(unixSeconds: $0), reason: try row.optionalText(11) ?? "")
+            },
+            cloneSeenAt: try row.optionalInteger(12).map { Date(unixSeconds: $0) })
         guard let sequence = try row.optionalInteger(6) else { return node }
         let leaves = try row.optionalBytes(9).map { bytes in
             try JSONDecoder().decode([NodeAcknowledgement.Leaves].self, from: Data(bytes))

@@ -75,6 +75,10 @@ public final class PostgreSQLAuthorityStore: AuthorityStore {
 
     public func admit(_ admission: NodeAdmission) async throws(StoreError) -> NodeAdmission.Outcome {
         try await write { connection in
+            let banned = try connection.execute(
+                "SELECT 1::bigint FROM nodes WHERE name = $1 AND banned_at IS NOT NULL",
+                [.text(admission.node.name.description)])
+            guard banned.rows.isEmpty else { return .banned }
             // Of two at once the second waits here, and then finds the token used.
             let used = try connection.execute(
                 "UPDATE join_tokens SET used_at = $1 WHERE digest = $2 AND used_at IS NULL",

@@ -17,13 +17,30 @@ public enum AuthorityCallError: Error, Hashable, Sendable, CustomStringConvertib
         }
     }
 
+    /// Whether the node has to prove once more who it is.
+    public var wantsAttestation: Bool {
+        if case .denied(let denial) = self { denial.remedy == .attestAgain } else { false }
+    }
+
     public var issuanceError: IssuanceError {
         switch self {
-        case .denied(let denial) where denial.isTemporary:
-            IssuanceError(.retry(after: denial.retryAfter), denial.message)
-        case .denied(let denial): IssuanceError(.denied, denial.message)
+        case .denied(let denial): IssuanceError(Self.kind(of: denial), denial.message)
         case .unreachable(let reason): IssuanceError(.unreachable, reason)
         case .invalidAnswer(let reason): IssuanceError(.denied, reason)
+        }
+    }
+
+    /// A banned node asks for nothing but whether it still is.
+    static let bannedPause = Duration.seconds(100)
+
+    private static func kind(of denial: AuthorityDenial) -> IssuanceError.Kind {
+        switch denial.remedy {
+        case .retry: .retry(after: denial.retryAfter)
+        case .slowDown: .slowDown(denial.retryAfter)
+        case .attestAgain: .attestAgain
+        case .stop where denial.reason == .podTerminated: .ended
+        case .stop where denial.reason == .banned: .slowDown(bannedPause)
+        case .stop: .denied
         }
     }
 

@@ -113,11 +113,12 @@ public final class AuthorityClient: Sendable {
 
 extension AuthorityClient: SVIDIssuer {
     public func issue(
-        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest
+        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency
     ) async throws(IssuanceError) -> [Certificate] {
         do {
             var request = Culvert_Authority_V1_IssueSVIDRequest()
             request.podUid = podUID
+            request.urgency = Culvert_Authority_V1_Urgency(urgency)
             request.csr = try AuthorityConnection.der(csr)
             let response = try await service.issueSVID(request, options: AuthorityConnection.callOptions)
             let chain = try [Certificate](chain: response.certificateChain)
@@ -170,6 +171,27 @@ extension AuthorityClient {
             }
         } catch {
             throw AuthorityCallError(error, peerRefusal: check.lastRefusal)
+        }
+    }
+}
+
+extension Culvert_Authority_V1_Urgency {
+    init(_ urgency: IssuanceUrgency) {
+        switch urgency {
+        case .background: self = .background
+        case .renewal: self = .renewal
+        case .firstUse: self = .firstUse
+        }
+    }
+}
+
+extension IssuanceUrgency {
+    /// What a client says that this server does not know is not urgent.
+    public init(_ urgency: Culvert_Authority_V1_Urgency) {
+        switch urgency {
+        case .firstUse: self = .firstUse
+        case .renewal: self = .renewal
+        case .background, .UNRECOGNIZED: self = .background
         }
     }
 }

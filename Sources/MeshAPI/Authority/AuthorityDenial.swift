@@ -43,12 +43,12 @@ public struct AuthorityDenial: Error, Hashable, Sendable, CustomStringConvertibl
 extension AuthorityDenial: RPCErrorConvertible {
     public var rpcErrorCode: RPCError.Code {
         switch reason {
-        case .notAttested, .expired: .unauthenticated
+        case .notAttested, .expired, .superseded: .unauthenticated
         case .banned, .podNotOnNode: .permissionDenied
         case .podUnknown, .tokenUnknown: .notFound
         case .podTerminated, .tokenUsed, .tokenExpired: .failedPrecondition
         case .caNotReady: .unavailable
-        case .rateLimited: .resourceExhausted
+        case .rateLimited, .tooManyIdentities: .resourceExhausted
         case .invalidRequest: .invalidArgument
         case .unspecified, .UNRECOGNIZED: .unknown
         }
@@ -69,11 +69,24 @@ extension AuthorityDenial: RPCErrorConvertible {
 }
 
 extension AuthorityDenial {
-    /// Whether asking again for the same helps, and when at the earliest.
-    public var isTemporary: Bool {
+    /// What the one who was refused can do about it.
+    public enum Remedy: Hashable, Sendable {
+        /// Ask again for this.
+        case retry
+        /// Ask for nothing at all until then.
+        case slowDown
+        /// Prove who the node is once more.
+        case attestAgain
+        /// Nothing: this is decided.
+        case stop
+    }
+
+    public var remedy: Remedy {
         switch reason {
-        case .podUnknown, .caNotReady, .rateLimited: true
-        default: false
+        case .podUnknown, .tooManyIdentities: .retry
+        case .caNotReady, .rateLimited: .slowDown
+        case .notAttested, .expired, .superseded: .attestAgain
+        default: .stop
         }
     }
 }

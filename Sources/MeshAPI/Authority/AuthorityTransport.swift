@@ -11,8 +11,10 @@ import X509
 public enum AuthorityTransport {
     /// In bytes: a signing request or a chain of certificates, many times over.
     public static let messageBytesMax = 1 << 20
-    /// For each listener.
+    /// Of strangers.
     static let connectionsMax = 1024
+    /// Of nodes, each of which has one; what the process's limit of descriptors leaves room for.
+    static let nodeConnectionsMax = 20_000
     static let streamsPerConnectionMax = 64
     /// A node's connection is renewed in this time, so that it proves an SVID that is still valid.
     static let connectionAgeMax = Duration.seconds(30 * 60)
@@ -54,7 +56,7 @@ public enum AuthorityTransport {
             tls.clientCertificateVerification = .noHostnameVerification
             tls.customVerificationCallback = { check($0, $1) }
         }
-        return transport(at: address, security, ConnectionGuard(limit: connectionsMax))
+        return transport(at: address, security, ConnectionGuard(limit: nodeConnectionsMax))
     }
 
     private static func transport(
@@ -80,9 +82,17 @@ public enum AuthorityTransport {
         )
     }
 
-    /// Serves on a Unix socket that only its owner may open, until the task is cancelled.
-    public static func serve(_ services: [any RegistrableRPCService], unixSocket path: String) async throws {
-        try await UnixSocketServer.serve(services, path: path)
+    /// Serves its own user and root, and nobody else, on a Unix socket until the task is cancelled; services find the caller in
+    /// `LocalPeer.current`.
+    public static func serve(
+        _ services: [any RegistrableRPCService], unixSocket path: String, logger: Logger
+    ) async throws {
+        let peers = LocalPeerCheck(onRefusal: { peer in
+            logger.warning(
+                "Admin connection refused",
+                metadata: ["uid": "\(peer.map { "\($0.uid)" } ?? "unknown")", "pid": "\(peer?.pid ?? 0)"])
+        })
+        try await UnixSocketServer.serve(services, path: path, peers: peers)
     }
 }
 

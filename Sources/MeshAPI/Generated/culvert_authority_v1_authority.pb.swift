@@ -25,6 +25,50 @@ fileprivate nonisolated struct _GeneratedWithProtocGenSwiftVersion: SwiftProtobu
   typealias Version = _2
 }
 
+public nonisolated enum Culvert_Authority_V1_Urgency: SwiftProtobuf.Enum, Swift.CaseIterable {
+  public typealias RawValue = Int
+
+  /// Nothing waits for it.
+  case background // = 0
+
+  /// The pod holds an SVID that is still good.
+  case renewal // = 1
+
+  /// Connections wait for it.
+  case firstUse // = 2
+  case UNRECOGNIZED(Int)
+
+  public init() {
+    self = .background
+  }
+
+  public init?(rawValue: Int) {
+    switch rawValue {
+    case 0: self = .background
+    case 1: self = .renewal
+    case 2: self = .firstUse
+    default: self = .UNRECOGNIZED(rawValue)
+    }
+  }
+
+  public var rawValue: Int {
+    switch self {
+    case .background: return 0
+    case .renewal: return 1
+    case .firstUse: return 2
+    case .UNRECOGNIZED(let i): return i
+    }
+  }
+
+  // The compiler won't synthesize support with the UNRECOGNIZED case.
+  public static let allCases: [Culvert_Authority_V1_Urgency] = [
+    .background,
+    .renewal,
+    .firstUse,
+  ]
+
+}
+
 /// Why the authority said no. Its number travels in the trailer `culvert-denial` of the failed call.
 public nonisolated enum Culvert_Authority_V1_DenialReason: SwiftProtobuf.Enum, Swift.CaseIterable {
   public typealias RawValue = Int
@@ -49,6 +93,12 @@ public nonisolated enum Culvert_Authority_V1_DenialReason: SwiftProtobuf.Enum, S
   case tokenUnknown // = 10
   case tokenUsed // = 11
   case tokenExpired // = 12
+
+  /// Another holder of the node's identity uses a newer SVID: attest again.
+  case superseded // = 13
+
+  /// The node holds as many identities as it may; the trailer says when to ask again for this one.
+  case tooManyIdentities // = 14
   case UNRECOGNIZED(Int)
 
   public init() {
@@ -70,6 +120,8 @@ public nonisolated enum Culvert_Authority_V1_DenialReason: SwiftProtobuf.Enum, S
     case 10: self = .tokenUnknown
     case 11: self = .tokenUsed
     case 12: self = .tokenExpired
+    case 13: self = .superseded
+    case 14: self = .tooManyIdentities
     default: self = .UNRECOGNIZED(rawValue)
     }
   }
@@ -89,6 +141,8 @@ public nonisolated enum Culvert_Authority_V1_DenialReason: SwiftProtobuf.Enum, S
     case .tokenUnknown: return 10
     case .tokenUsed: return 11
     case .tokenExpired: return 12
+    case .superseded: return 13
+    case .tooManyIdentities: return 14
     case .UNRECOGNIZED(let i): return i
     }
   }
@@ -108,6 +162,8 @@ public nonisolated enum Culvert_Authority_V1_DenialReason: SwiftProtobuf.Enum, S
     .tokenUnknown,
     .tokenUsed,
     .tokenExpired,
+    .superseded,
+    .tooManyIdentities,
   ]
 
 }
@@ -186,6 +242,9 @@ public nonisolated struct Culvert_Authority_V1_IssueSVIDRequest: Sendable {
 
   /// PKCS#10.
   public var csr: Data = Data()
+
+  /// Who goes first when not everybody can be served at once.
+  public var urgency: Culvert_Authority_V1_Urgency = .background
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -303,8 +362,12 @@ public nonisolated struct Culvert_Authority_V1_AuthorityLeaves: Sendable {
 
 fileprivate nonisolated let _protobuf_package = "culvert.authority.v1"
 
+nonisolated extension Culvert_Authority_V1_Urgency: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0BACKGROUND\0\u{1}RENEWAL\0\u{1}FIRST_USE\0")
+}
+
 nonisolated extension Culvert_Authority_V1_DenialReason: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UNSPECIFIED\0\u{1}NOT_ATTESTED\0\u{1}EXPIRED\0\u{1}BANNED\0\u{1}POD_UNKNOWN\0\u{1}POD_NOT_ON_NODE\0\u{1}POD_TERMINATED\0\u{1}CA_NOT_READY\0\u{1}RATE_LIMITED\0\u{1}INVALID_REQUEST\0\u{1}TOKEN_UNKNOWN\0\u{1}TOKEN_USED\0\u{1}TOKEN_EXPIRED\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UNSPECIFIED\0\u{1}NOT_ATTESTED\0\u{1}EXPIRED\0\u{1}BANNED\0\u{1}POD_UNKNOWN\0\u{1}POD_NOT_ON_NODE\0\u{1}POD_TERMINATED\0\u{1}CA_NOT_READY\0\u{1}RATE_LIMITED\0\u{1}INVALID_REQUEST\0\u{1}TOKEN_UNKNOWN\0\u{1}TOKEN_USED\0\u{1}TOKEN_EXPIRED\0\u{1}SUPERSEDED\0\u{1}TOO_MANY_IDENTITIES\0")
 }
 
 nonisolated extension Culvert_Authority_V1_AttestNodeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -443,7 +506,7 @@ nonisolated extension Culvert_Authority_V1_RenewNodeResponse: SwiftProtobuf.Mess
 
 nonisolated extension Culvert_Authority_V1_IssueSVIDRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".IssueSVIDRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}pod_uid\0\u{1}csr\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}pod_uid\0\u{1}csr\0\u{1}urgency\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -453,6 +516,7 @@ nonisolated extension Culvert_Authority_V1_IssueSVIDRequest: SwiftProtobuf.Messa
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.podUid) }()
       case 2: try { try decoder.decodeSingularBytesField(value: &self.csr) }()
+      case 3: try { try decoder.decodeSingularEnumField(value: &self.urgency) }()
       default: break
       }
     }
@@ -465,12 +529,16 @@ nonisolated extension Culvert_Authority_V1_IssueSVIDRequest: SwiftProtobuf.Messa
     if !self.csr.isEmpty {
       try visitor.visitSingularBytesField(value: self.csr, fieldNumber: 2)
     }
+    if self.urgency != .background {
+      try visitor.visitSingularEnumField(value: self.urgency, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Culvert_Authority_V1_IssueSVIDRequest, rhs: Culvert_Authority_V1_IssueSVIDRequest) -> Bool {
     if lhs.podUid != rhs.podUid {return false}
     if lhs.csr != rhs.csr {return false}
+    if lhs.urgency != rhs.urgency {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

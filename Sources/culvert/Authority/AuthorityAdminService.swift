@@ -4,7 +4,7 @@ import GRPCCore
 import MeshAPI
 import SPIFFE
 
-/// The operator's calls. Who may open the socket is its owner; nobody else is asked who they are.
+/// The operator's calls. The socket's server admits the authority's own user and root; which of them it was is in the audit log.
 struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceProtocol {
     let authority: CertificateAuthority
 
@@ -13,11 +13,14 @@ struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceP
     ) async throws -> Culvert_Authority_V1_CreateJoinTokenResponse {
         do {
             let created = try await authority.createJoinToken(
-                node: try NodeName(request.node), lifetime: .seconds(Int64(request.ttlSeconds)))
+                node: try NodeName(request.node), lifetime: .seconds(Int64(request.ttlSeconds)),
+                by: try AdminCaller.current)
             var response = Culvert_Authority_V1_CreateJoinTokenResponse()
             response.token = created.token.text
             response.expiresAt = Int64(created.expiresAt.timeIntervalSince1970)
             return response
+        } catch let error as RPCError {
+            throw error
         } catch let error as NodeNameError {
             throw RPCError(code: .invalidArgument, message: "\(error)")
         } catch JoinTokenError.lifetime(let lifetime, let most) {
@@ -54,6 +57,18 @@ struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceP
             return Culvert_Authority_V1_StatusResponse(authority.status(), history: history, now: Date())
         } catch {
             throw RPCError(code: .failedPrecondition, message: "\(error)")
+        }
+    }
+}
+
+extension AdminCaller {
+    /// Who makes the call that is being answered.
+    static var current: AdminCaller {
+        get throws {
+            guard let peer = LocalPeer.current else {
+                throw RPCError(code: .permissionDenied, message: "it is not known who calls")
+            }
+            return AdminCaller(uid: peer.uid, pid: peer.pid)
         }
     }
 }

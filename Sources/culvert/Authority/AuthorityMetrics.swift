@@ -60,6 +60,10 @@ enum AuthorityMetrics {
                 lagging.count
             ),
             ("culvert_ca_nodes_banned", "Nodes that get nothing any more.", status.nodes.count - standing.count),
+            (
+                "culvert_ca_nodes_cloned", "Nodes whose identity two were seen to hold.",
+                status.nodes.count { $0.cloneSeenAt != nil }
+            ),
             ("culvert_ca_nodes_expired", "Nodes whose own SVID has run out.", standing.count - live.count),
         ] {
             page.add(name, .gauge, help, [.init(count)])

@@ -4,7 +4,7 @@ import GRPCCore
 import MeshAPI
 import SPIFFE
 
-/// What the operator asks for beside the state. As with `AuthorityAdminService`, who may open the socket may ask.
+/// What the operator asks for beside the state. As with `AuthorityAdminService`, the socket's server decides who may.
 struct AuthorityOperatorService: Culvert_Authority_V1_AuthorityOperator.SimpleServiceProtocol {
     let authority: CertificateAuthority
     let examiner: AuthorityExaminer
@@ -44,11 +44,13 @@ struct AuthorityOperatorService: Culvert_Authority_V1_AuthorityOperator.SimpleSe
             throw RPCError(code: .invalidArgument, message: "\(error)")
         }
         do { id = try SPIFFEID(request.spiffeID) } catch { throw RPCError(code: .invalidArgument, message: "\(error)") }
+        let caller = try AdminCaller.current
         let minted: MintedSVID
         do throws(Denial) {
             minted = try await authority.mint(
                 id, csr: [UInt8](request.csr),
-                lifetime: request.ttlSeconds == 0 ? nil : .seconds(Int64(request.ttlSeconds)), reason: reason.text)
+                lifetime: request.ttlSeconds == 0 ? nil : .seconds(Int64(request.ttlSeconds)), reason: reason.text,
+                by: caller)
         } catch {
             switch error {
             case .identityRefused, .requestRefused: throw RPCError(code: .invalidArgument, message: "\(error)")

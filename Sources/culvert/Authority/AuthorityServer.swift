@@ -80,7 +80,8 @@ struct AuthorityServer: ServiceLifecycle.Service {
                                 [
                                     AuthorityAdminService(authority: authority),
                                     AuthorityOperatorService(authority: authority, examiner: examiner),
-                                ], unixSocket: addresses.adminSocket)
+                                    NodeAdminService(authority: authority),
+                                ], unixSocket: addresses.adminSocket, logger: logger)
                         }
                     } catch  where Task.isShuttingDownGracefully {
                         // Ended as it was told to.

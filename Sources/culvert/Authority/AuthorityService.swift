@@ -23,8 +23,9 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
     }
 
     private func renewed(_ csr: [UInt8], _ caller: AuthorityCaller) async throws(Denial) -> IssuedSVID {
-        guard let end = caller.expiredAt else { return try await authority.renewNode(csr: csr, caller: caller.id) }
-        return try await authority.renewExpiredNode(csr: csr, caller: caller.id, serial: caller.serial, expiredAt: end)
+        let node = NodeCaller(caller)
+        guard let end = caller.expiredAt else { return try await authority.renewNode(csr: csr, caller: node) }
+        return try await authority.renewExpiredNode(csr: csr, caller: node, expiredAt: end)
     }
 
     func issueSVID(
@@ -33,7 +34,8 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
         let caller = try AuthorityCaller(context, now: Date())
         do throws(Denial) {
             let svid = try await authority.issue(
-                podUID: request.podUid, csr: [UInt8](request.csr), caller: caller.id)
+                podUID: request.podUid, csr: [UInt8](request.csr), caller: NodeCaller(caller),
+                urgency: IssuanceUrgency(request.urgency))
             var response = Culvert_Authority_V1_IssueSVIDResponse()
             response.certificateChain = svid.certificates.map { Data($0.der()) }
             response.spiffeID = svid.id.description
@@ -49,11 +51,10 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
         response: RPCWriter<Culvert_Authority_V1_BundleUpdate>,
         context: ServerContext
     ) async throws {
-        let caller = try AuthorityCaller(context, now: Date())
+        let caller = NodeCaller(try AuthorityCaller(context, now: Date()))
         let updates: AsyncStream<TrustBundle>
         do throws(Denial) {
-            _ = try authority.admitToBundle(caller.id)
-            updates = try authority.bundle.updates()
+            updates = try await authority.bundleUpdates(for: caller)
         } catch {
             throw AuthorityDenial(error)
         }
@@ -66,6 +67,7 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
                     update.federated = authority.bundle.federated.bundles.values.map(Culvert_Authority_V1_Bundle.init)
                     try await response.write(update)
                 }
+                do throws(Denial) { try authority.checkStanding(of: caller) } catch { throw AuthorityDenial(error) }
             }
             group.addTask {
                 for try await message in request { try await record(BundleReport(message), of: caller) }
@@ -75,7 +77,7 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
         }
     }
 
-    private func record(_ report: BundleReport, of caller: AuthorityCaller) async throws(AuthorityDenial) {
+    private func record(_ report: BundleReport, of caller: NodeCaller) async throws(AuthorityDenial) {
         // Sequence 0 says that the node holds no bundle yet.
         guard report.sequence > 0 else { return }
         let leaves = report.leaves.compactMap { leaves -> NodeAcknowledgement.Leaves? in
@@ -87,9 +89,13 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
         }
         do throws(Denial) {
             try await authority.acknowledge(
-                sequence: report.sequence, version: report.version, leaves: leaves, caller: caller.id)
+                sequence: report.sequence, version: report.version, leaves: leaves, caller: caller)
         } catch {
             throw AuthorityDenial(error)
         }
     }
+}
+
+extension NodeCaller {
+    init(_ caller: AuthorityCaller) { self.init(id: caller.id, serial: caller.serial) }
 }

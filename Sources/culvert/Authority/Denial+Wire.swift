@@ -16,12 +16,14 @@ extension AuthorityDenial {
         case .tokenExpired: .tokenExpired
         case .notAttested: .notAttested
         case .expired: .expired
+        case .superseded: .superseded
         case .banned: .banned
         case .podUnknown, .identityNotOnNode: .podUnknown
         case .podNotOnNode: .podNotOnNode
         case .podTerminated: .podTerminated
         case .identityRefused, .requestRefused: .invalidRequest
-        case .rateLimited, .tooManyIdentities: .rateLimited
+        case .rateLimited: .rateLimited
+        case .tooManyIdentities: .tooManyIdentities
         case .notReady: .caNotReady
         }
     }

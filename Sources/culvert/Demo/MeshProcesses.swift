@@ -150,15 +150,15 @@ final class MeshProcesses {
     func writeClientCertificate(of pod: DemoTopology.Pod) throws -> ClientCertificate {
         let certificate = ClientCertificate(
             chainPath: directory.file("client.pem"), keyPath: directory.file("client.key"), bundlePath: bundle)
-        let tokenFile = directory.file("client.token")
-        try TextFile.write(tokenFile, try joinToken(for: pod.node))
-        defer { unlink(tokenFile) }
+        let node = network.topology.node(of: pod)
         let process = try start(
             "client-certificate",
-            ["demo-app", "certificate"] + authorityOptions + [
-                "--join-token-file", tokenFile, "--node", pod.node, "--pod-uid", pod.uid, "--id", pod.spiffeID,
-                "--chain", certificate.chainPath, "--key", certificate.keyPath,
-            ], in: network[network.topology.node(of: pod)])
+            [
+                "demo-app", "certificate",
+                "--ca", "\(SocketAddress(network.topology.authority.v4, port: MeshProcesses.authorityPort))",
+                "--ca-bundle", bundle, "--state-dir", directory.file("\(node.name)-state"), "--pod-uid", pod.uid,
+                "--id", pod.spiffeID, "--chain", certificate.chainPath, "--key", certificate.keyPath,
+            ], in: network[node])
         guard process.waitForEnd(atMost: .seconds(20)), process.succeeded else {
             process.kill()
             throw failure("the client certificate could not be made: it \(process.ending ?? "did not end")", process)

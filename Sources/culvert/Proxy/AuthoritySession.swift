@@ -39,14 +39,17 @@ final class AuthoritySession: IdentitySource {
 
     private struct State {
         var tainted: Set<String> = []
+        /// Of the SVID by which the authority does not know the node any more.
+        var lostSerial: String?
         /// Of the node's own renewal, which looks again.
-        var onTaint: AsyncStream<Void>.Continuation?
+        var waiter: AsyncStream<Void>.Continuation?
     }
 
     private static let progressInterval = Duration.seconds(1)
 
     private let taints: (stream: AsyncStream<Set<String>>, continuation: AsyncStream<Set<String>>.Continuation)
     private let federated = Mutex<[TrustBundle]>([])
+    private let inUse = Mutex<X509SVID?>(nil)
 
     /// `connections` says how many there are by the keys that they depend on; those of the keys given to `retire` are to take on nothing
     /// new.
@@ -72,12 +75,29 @@ final class AuthoritySession: IdentitySource {
     var bundles: TrustBundleSet { TrustBundleSet([trust.current.forPeers] + federated.withLock { $0 }) }
 
     func issue(
-        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest
+        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency
     ) async throws(IssuanceError) -> [Certificate] {
+        let svid = inUse.withLock { $0 }
         guard let client = client.withLock({ $0 }) else {
             throw IssuanceError(.unreachable, "this node has not attested yet")
         }
-        return try await client.issue(podUID: podUID, identity: identity, csr: csr)
+        do throws(IssuanceError) {
+            return try await client.issue(podUID: podUID, identity: identity, csr: csr, urgency: urgency)
+        } catch {
+            if error.kind == .attestAgain { lostStanding(with: svid, because: error.message) }
+            throw error
+        }
+    }
+
+    /// Calls that were under way say so, too: what counts is which SVID they were made with.
+    private func lostStanding(with svid: X509SVID?, because reason: String) {
+        guard let svid else { return }
+        logger.warning("The authority does not know this node any more", metadata: ["reason": "\(reason)"])
+        let waiter = state.withLock { state in
+            state.lostSerial = svid.serialNumber
+            return state.waiter
+        }
+        waiter?.yield()
     }
 
     /// Until cancelled. What was signed by the keys that `onTaint` names is to be renewed at once; each call replaces the one before.
@@ -92,6 +112,7 @@ final class AuthoritySession: IdentitySource {
         let client = try AuthorityClient(
             address: settings.authority, trustDomain: settings.trustDomain, svid: svid,
             bundles: TrustBundleSet([try trust.forAuthority]))
+        inUse.withLock { $0 = svid }
         self.client.withLock { $0 = client }
         readiness.met(ProxyNode.Condition.authority)
         try await withThrowingDiscardingTaskGroup { group in
@@ -116,7 +137,7 @@ final class AuthoritySession: IdentitySource {
     private func accept(tainted: Set<String>) {
         let (isNew, waiter) = state.withLock { state in
             defer { state.tainted = tainted }
-            return (state.tainted != tainted, state.onTaint)
+            return (state.tainted != tainted, state.waiter)
         }
         guard isNew else { return }
         if !tainted.isEmpty {
@@ -161,7 +182,8 @@ final class AuthoritySession: IdentitySource {
     private func followBundle(_ client: AuthorityClient) async throws {
         var retry = RetrySchedule()
         while true {
-            do {
+            let svid = inUse.withLock { $0 }
+            do throws(AuthorityCallError) {
                 try await client.followBundle {
                     BundleReport(
                         sequence: self.trust.current.received?.sequence ?? 0, version: "0.1.0",
@@ -179,6 +201,7 @@ final class AuthoritySession: IdentitySource {
                 retry = RetrySchedule()
             } catch {
                 logger.debug("Trust bundle not followed", metadata: ["error": "\(error)"])
+                if error.wantsAttestation { lostStanding(with: svid, because: "\(error)") }
                 if trust.readFileAgain() { recogniseAuthority(client) }
             }
             try await Task.sleep(for: retry.next(draw: .random(in: 0..<1)))
@@ -194,19 +217,22 @@ final class AuthoritySession: IdentitySource {
         }
     }
 
-    /// When it is time, or its signer is tainted.
+    /// When it is time, its signer is tainted, or the authority does not know the node by it any more.
     private func untilDue(_ svid: X509SVID, since start: Date) async throws {
         let schedule = RenewalSchedule(notBefore: start, notAfter: svid.notAfter, draw: .random(in: 0..<1))
         let (looks, look) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        state.withLock { $0.onTaint = look }
+        state.withLock { $0.waiter = look }
         look.yield()
         let timer = Task {
             try await Task.sleep(for: .seconds(max(0, schedule.renewAt.timeIntervalSinceNow)))
             look.finish()
         }
         defer { timer.cancel() }
-        for await _ in looks where isTainted(svid) {
-            return try await Task.sleep(for: IdentityLedger.taintSpread * Double.random(in: 0..<1))
+        for await _ in looks {
+            if isLost(svid) { return }
+            if isTainted(svid) {
+                return try await Task.sleep(for: IdentityLedger.taintSpread * Double.random(in: 0..<1))
+            }
         }
         try Task.checkCancellation()
     }
@@ -226,6 +252,7 @@ final class AuthoritySession: IdentitySource {
                         try await attestation.renewed(svid.id, client)
                     }
                     svid = next.svid
+                    inUse.withLock { [svid] in $0 = svid }
                     if let bundle = next.bundle { accept(bundle) }
                     try client.replaceIdentity(with: svid)
                     leaves.replaceNode(svid)
@@ -235,18 +262,22 @@ final class AuthoritySession: IdentitySource {
                     break
                 } catch {
                     try Task.checkCancellation()
-                    let pause = retry.next(draw: .random(in: 0..<1))
+                    let pause = attestation.pause(after: error, &retry)
                     logger.warning(
                         "Node certificate not renewed", metadata: ["error": "\(error)", "retry": "\(pause)"])
                     if svid.notAfter <= Date() {
                         readiness.unmet(
                             ProxyNode.Condition.authority,
                             because: "the node's certificate has expired and was not renewed: \(error)")
+                    } else if isLost(svid) {
+                        readiness.unmet(ProxyNode.Condition.authority, because: "\(error)")
                     }
                     if trust.readFileAgain() { recogniseAuthority(client) }
-                    try await Task.sleep(for: pause)
+                    try await attestation.sleep(pause)
                 }
             }
         }
     }
+
+    private func isLost(_ svid: X509SVID) -> Bool { state.withLock { $0.lostSerial == svid.serialNumber } }
 }

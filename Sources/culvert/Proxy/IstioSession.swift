@@ -59,7 +59,7 @@ final class IstioSession: IdentitySource {
     var bundles: TrustBundleSet { TrustBundleSet([trust.withLock { $0.bundle }]) }
 
     func issue(
-        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest
+        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency
     ) async throws(IssuanceError) -> [Certificate] {
         let answer = try await client.certificate(for: identity, csr: csr)
         try accept(answer.roots)

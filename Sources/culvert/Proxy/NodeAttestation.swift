@@ -35,11 +35,11 @@ struct NodeAttestation: Sendable {
                 return try await successor(of: saved) { try await renewedAlone(saved) }
             } catch {
                 try Task.checkCancellation()
-                let pause = retry.next(draw: .random(in: 0..<1))
+                let pause = pause(after: error, &retry)
                 readiness.unmet(ProxyNode.Condition.authority, because: "\(error)")
                 logger.warning("Node not attested yet", metadata: ["error": "\(error)", "retry": "\(pause)"])
                 _ = trust.readFileAgain()
-                try await Task.sleep(for: pause)
+                try await sleep(pause)
             }
         }
     }
@@ -52,9 +52,14 @@ struct NodeAttestation: Sendable {
             return (renewed, nil)
         } catch {
             try Task.checkCancellation()
-            guard let file = settings.joinTokenFile, TextFile.exists(file), isBeyondRenewal(svid, error) else {
-                throw error
+            guard isBeyondRenewal(svid, error) else { throw error }
+            // Another process of this node, such as one that takes over, may have renewed it.
+            if let saved = credentials.load(log: { _ in }), saved.id == svid.id, saved.notAfter > Date(),
+                saved.serialNumber != svid.serialNumber
+            {
+                return (saved, nil)
             }
+            guard let file = settings.joinTokenFile, TextFile.exists(file) else { throw error }
             do {
                 return try await attest()
             } catch let second {
@@ -63,9 +68,33 @@ struct NodeAttestation: Sendable {
         }
     }
 
+    /// Longer where asking again will hardly help, and never shorter than the authority wants.
+    func pause(after error: any Error, _ retry: inout RetrySchedule) -> Duration {
+        guard case .denied(let denial)? = error as? AuthorityCallError else {
+            return retry.next(draw: .random(in: 0..<1))
+        }
+        if denial.remedy == .stop { return retry.nextAfterDenial(draw: .random(in: 0..<1)) }
+        return max(retry.next(draw: .random(in: 0..<1)), denial.retryAfter ?? .zero)
+    }
+
+    /// A fresh token is used at once.
+    func sleep(_ pause: Duration) async throws {
+        let end = ContinuousClock.now + pause
+        let token = joinToken
+        while ContinuousClock.now < end, joinToken == token {
+            try await Task.sleep(for: min(end - ContinuousClock.now, Self.tokenInterval))
+        }
+    }
+
+    private static let tokenInterval = Duration.seconds(1)
+
+    private var joinToken: String? {
+        settings.joinTokenFile.flatMap { try? TextFile.read($0) }.map { String($0.prefix { !$0.isWhitespace }) }
+    }
+
     private func isBeyondRenewal(_ svid: X509SVID, _ error: any Error) -> Bool {
         if case .denied(let denial)? = error as? AuthorityCallError {
-            return denial.reason == .notAttested || denial.reason == .expired
+            return denial.remedy == .attestAgain
         }
         // A handshake is refused without a reason.
         return svid.notAfter <= Date()

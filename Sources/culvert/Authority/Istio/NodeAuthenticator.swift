@@ -11,7 +11,7 @@ protocol NodeAuthenticator: Sendable {
 /// By the node's SVID, which the transport has verified. No token counts beside it.
 struct CertificateNodeAuthenticator: NodeAuthenticator {
     func caller(_ metadata: Metadata, _ context: ServerContext) async throws(AuthorityDenial) -> IssuanceCaller {
-        .attested(try AuthorityCaller(context, now: Date()).id)
+        .attested(NodeCaller(try AuthorityCaller(context, now: Date())))
     }
 }
 

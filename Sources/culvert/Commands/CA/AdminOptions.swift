@@ -9,6 +9,9 @@ struct AdminOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The authority's admin socket.", valueName: "path"))
     var adminSocket = AdminSocket.defaultPath
 
+    /// What is asked for is not there.
+    static let notFound = ExitCode(2)
+
     /// Makes one call; its failure says what to do.
     func call<Reply: Sendable>(
         _ body:
@@ -33,6 +36,16 @@ struct AdminOptions: ParsableArguments {
         }
     }
 
+    /// The same, about nodes.
+    func callNodes<Reply: Sendable>(
+        _ body:
+            @Sendable @escaping (
+                Culvert_Authority_V1_NodeAdmin.Client<HTTP2ClientTransport.Posix>, CallOptions
+            ) async throws -> Reply
+    ) async throws -> Reply {
+        try await connected { try await body(Culvert_Authority_V1_NodeAdmin.Client(wrapping: $0), $1) }
+    }
+
     private func connected<Reply: Sendable>(
         _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>, CallOptions) async throws -> Reply
     ) async throws -> Reply {
@@ -44,6 +57,7 @@ struct AdminOptions: ParsableArguments {
         }
         var options = CallOptions.defaults
         options.timeout = .seconds(10)
+        options.maxResponseMessageBytes = 64 << 20
         options.waitForReady = false
         do {
             let transport = try HTTP2ClientTransport.Posix(
@@ -53,8 +67,9 @@ struct AdminOptions: ParsableArguments {
             }
         } catch let error as RPCError {
             switch error.code {
-            // These two the authority says itself, whatever the others are.
+            // These the authority says itself, whatever the others are.
             case .invalidArgument, .failedPrecondition: throw CommandFailure(error.message)
+            case .notFound: throw CommandFailure(error.message, exitCode: Self.notFound)
             default: throw unreachable(error.message)
             }
         }

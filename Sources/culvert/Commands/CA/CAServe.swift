@@ -3,6 +3,7 @@ import Authority
 import FoundationEssentials
 import Glibc
 import IPAddressing
+import LinuxNetworking
 import Logging
 import MeshAPI
 import MeshFile
@@ -174,6 +175,8 @@ struct CAServe: AsyncParsableCommand {
         logging.bootstrap()
         try await CommandFailure.reporting {
             let logger = Logger(label: "culvert.ca")
+            // A connection for each node.
+            DescriptorLimit.raise()
             let server = try await server(logger: logger)
             var configuration = ServiceGroupConfiguration(
                 services: [.init(service: server)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

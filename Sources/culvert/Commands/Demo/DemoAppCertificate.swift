@@ -8,23 +8,20 @@ struct DemoAppCertificate: AsyncParsableCommand {
         shouldDisplay: false)
 
     @Option(help: "Where attested nodes connect.") var ca: String
-    @Option(help: "Where nodes with a join token connect.") var caAttest: String
     @Option(help: "The authority's bundle, a PEM file.") var caBundle: String
-    @Option(help: "A file with a join token.") var joinTokenFile: String
-    @Option(help: "The node.") var node: String
+    @Option(help: "Where the node's proxy keeps its own certificate.") var stateDir: String
     @Option(help: "The pod, which is on the node.") var podUID: String
     @Option(help: "The pod's SPIFFE ID.") var id: String
     @Option(help: "Where the chain goes, leaf first, PEM.") var chain: String
     @Option(help: "Where the key goes, PEM.") var key: String
 
     func run() async throws {
-        guard let authority = SocketAddress(ca), let attestation = SocketAddress(caAttest) else {
+        guard let authority = SocketAddress(ca) else {
             throw ValidationError("an address is an IP address and a port")
         }
         let request = ClientCertificateRequest(
-            authority: authority, attestation: attestation, bundlePath: caBundle, node: node, podUID: podUID, id: id)
-        let token = try TextFile.read(joinTokenFile).filter { !$0.isWhitespace }
-        let (chainPEM, keyPEM) = try await request.run(joinToken: token)
+            authority: authority, bundlePath: caBundle, stateDirectory: stateDir, podUID: podUID, id: id)
+        let (chainPEM, keyPEM) = try await request.run()
         try TextFile.write(chain, chainPEM)
         try TextFile.write(key, keyPEM)
     }

@@ -1,0 +1,45 @@
+import ArgumentParser
+import FoundationEssentials
+import Glibc
+import MeshAPI
+
+/// `culvert node list`
+struct NodeList: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list",
+        abstract: "Lists the nodes that have joined.",
+        discussion: """
+            STATE is "connected" while the node follows the trust bundle, "away" while it
+            does not, "expired" when its own certificate has run out, "banned", or "CLONED"
+            when two hold its identity: find out which is genuine, then ban or evict it.
+            BUNDLE is the sequence that the node verifies its peers with, LEAVES how many
+            certificates its pods use.
+
+            EXAMPLES
+              culvert node list
+              culvert node list --format json | jq -r '.nodes[] | select(.state == "cloned") | .name'
+
+            EXIT STATUS
+              0   listed
+              1   no authority answers
+            """
+    )
+
+    @Option(help: "table or json.")
+    var format = NodeCommand.Format.table
+
+    @OptionGroup var admin: AdminOptions
+
+    func run() async throws {
+        try await CommandFailure.reporting {
+            let response = try await admin.callNodes { client, options in
+                try await client.listNodes(.init(), options: options)
+            }
+            let list = NodeListReport(response, now: Date())
+            switch format {
+            case .json: print(try NodeListReport.json(list), terminator: "")
+            case .table: print(list.text(now: Date(), Ink(for: STDOUT_FILENO)), terminator: "")
+            }
+        }
+    }
+}
