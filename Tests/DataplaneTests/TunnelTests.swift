@@ -144,6 +144,31 @@ struct TunnelTests {
         try await mesh.end()
     }
 
+    @Test("goes on when the certificate is renewed while its tunnel is being made")
+    func renewedWhileDialling() async throws {
+        let mesh = try await TestMesh()
+        let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
+        _ = try mesh.server.host.shell("ip link set eth0 down")
+        let socket = try await TestProgram.connect(
+            from: mesh.client.host, to: SocketAddress(mesh.server.host.v4, port: 8080))
+        try await socket.send([7])
+        // The connection, and the tunnel that it waits for.
+        for _ in 0..<500 where try await mesh.client.dataplane.connectionCount() < 2 {
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        try mesh.client.dataplane.publish(mesh.client.svid(mesh.trust))
+        #expect(try await mesh.client.dataplane.connectionCount() == 2)
+        _ = try mesh.server.host.shell("ip link set eth0 up")
+        #expect(try await socket.receive(1) == [7])
+        socket.finish()
+        #expect(try await socket.receive(1) == [])
+        // Under the old certificate nothing new is carried.
+        try await mesh.client.settle(connections: 0)
+        #expect(mesh.client.records.all.allSatisfy { $0.failure == nil })
+        withExtendedLifetime(server) {}
+        try await mesh.end()
+    }
+
     @Test("without a certificate is refused in bounded time, with the reason")
     func neverIssued() async throws {
         let mesh = try await TestMesh(identities: false)

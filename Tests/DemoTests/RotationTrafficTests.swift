@@ -71,7 +71,10 @@ struct RotationTrafficTests {
         #expect(second.roots.first { $0.id == first.id }?.state == "revoked")
         #expect(second.active?.id != first.id)
         #expect(second.bundleSequence == 3)
-        #expect(second.nodes.allSatisfy { $0.acknowledgedSequence == 3 })
+        let haveAcknowledged = try Interruption.wait(atMost: .seconds(15)) {
+            try status(mesh).nodes.allSatisfy { $0.acknowledgedSequence == 3 }
+        }
+        #expect(haveAcknowledged)
         try expectProgress(clients)
         let planned = clients.map(\.state)
         #expect(planned.reduce(0) { $0 + $1.broken } == 0, "\(planned.map(\.reasons))\n\(mesh.logTails)")

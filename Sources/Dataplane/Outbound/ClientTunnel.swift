@@ -10,6 +10,7 @@ final class ClientTunnel: TunnelConnection {
     private let group: TunnelGroup
     private var dialling = true
     private var waiting: [OutboundStream] = []
+    private var drainsOnceEstablished = false
     private var connectTimer: TimerToken?
 
     private var key: TunnelPool.Key { group.key }
@@ -102,6 +103,8 @@ final class ClientTunnel: TunnelConnection {
             request(stream)
         }
         group.hasRoom()
+        // When the requests are on their way: a peer may take nothing after GOAWAY.
+        if drainsOnceEstablished { worker.loop.endOfTurn { [weak self] in self?.drain() } }
     }
 
     override func closed(stream: Int32, code: UInt32) {
@@ -134,7 +137,9 @@ final class ClientTunnel: TunnelConnection {
 
     override func drain() {
         group.remove(self)
-        super.drain()
+        // Connections that wait for this tunnel were promised it.
+        drainsOnceEstablished = !waiting.isEmpty
+        if !drainsOnceEstablished { super.drain() }
     }
 
     override func ended(_ end: ConnectionEnd) {
