@@ -81,6 +81,16 @@ public actor SVIDManager {
         wake.yield()
     }
 
+    /// Returns when the identity's SVID has been published, at the latest after `limit`.
+    public func waitForSVID(of identity: SPIFFEID, atMost limit: Duration) async {
+        let end = ContinuousClock.now + limit
+        while ContinuousClock.now < end, !Task.isCancelled {
+            let status = ledger.statuses().first { $0.identity == identity }
+            if status?.isReady(now: surroundings.now()) == true { return }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
     public var statuses: [IdentityStatus] { ledger.statuses() }
 
     /// One line for each identity that connections cannot be made under; empty means ready.

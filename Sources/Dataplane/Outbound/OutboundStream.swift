@@ -19,7 +19,7 @@ final class OutboundStream: TunnelledSocket {
     private var queue: TunnelGroup?
     /// It was asked for on a tunnel that had served others: what failed may be that tunnel, not the peer.
     private var isOnPooledTunnel = false
-    private var hasStartedOver = false
+    private var startsLeft = 4
     /// The peer was there a moment ago: what the application says first goes along with CONNECT, and saves a round trip.
     var mayTalkEarly = false
     /// What went before the answer, and how much of it on the present stream: it is said again where the peer has not seen it.
@@ -75,10 +75,12 @@ final class OutboundStream: TunnelledSocket {
     /// Once, and only before the answer. What the application said may not be said twice: it is repeated only where the peer
     /// promised that it has not looked at it (REFUSED_STREAM, and beyond a GOAWAY: RFC 9113 8.7), which is no failure.
     override func startsOver(_ failure: ConnectionFailure?) -> Bool {
-        guard case .requested = phase, isOnPooledTunnel, !hasStartedOver, failure?.kind != .drained, !pod.isDraining,
+        guard case .requested = phase, isOnPooledTunnel || failure == nil, startsLeft > 0, failure?.kind != .drained,
+            !pod.isDraining,
             failure == nil || early.isEmpty, let contexts = worker.contexts(for: pod.pod.identity)
         else { return false }
-        hasStartedOver = true
+        // A tunnel that died is replaced once; a peer that is handing over may refuse by several tunnels in turn.
+        startsLeft = failure == nil ? startsLeft - 1 : 0
         earlySent = 0
         // Not from inside the tunnel that is just being taken apart.
         worker.loop.endOfTurn { [weak self] in

@@ -47,6 +47,8 @@ struct ProxyNode: ServiceLifecycle.Service {
         static let all = [authority, mesh, pods, identities]
     }
 
+    /// The agent waits for the answer about each pod.
+    private static let inheritanceTimeout = Duration.seconds(5)
     private static let podDrainTimeout = Duration.seconds(5)
     private static let statusInterval = Duration.milliseconds(250)
     private static let textInterval = Duration.seconds(5)
@@ -134,8 +136,15 @@ struct ProxyNode: ServiceLifecycle.Service {
                 name: .init(uid: uid, name: info.name, namespace: info.namespace), serviceAccount: info.serviceAccount,
                 trustDomain: settings.trustDomain, networkNamespace: namespace)
             let listeners = try await predecessor?.listeners(podUID: uid) ?? []
-            try await dataplane.attach(pod, inheriting: listeners)
             await identities.hold(podUID: uid, identity: pod.identity)
+            // The predecessor accepts as long as we do not: nobody is to meet a proxy without a certificate.
+            if !listeners.isEmpty { await identities.waitForSVID(of: pod.identity, atMost: Self.inheritanceTimeout) }
+            do {
+                try await dataplane.attach(pod, inheriting: listeners)
+            } catch {
+                await identities.release(podUID: uid)
+                throw error
+            }
             logger.info(
                 "Pod attached",
                 metadata: [
