@@ -85,8 +85,9 @@ let package = Package(
         [
             .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
             .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
-            .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
             .target(name: "CLinux"),
+            // libpq, opened only where it is used.
+            .target(name: "CPostgreSQL"),
         ],
         // Vocabulary.
         module("IPAddressing", []),

@@ -5,7 +5,7 @@ internal import Glibc
 ///
 /// Unless the URL or libpq's environment say otherwise: TLS with the server's certificate verified against its name on anything but a
 /// Unix socket, only servers that take writes, and connections that are given up when the other side is silent. The password may be in the
-/// URL, in PGPASSWORD, or in PGPASSFILE; no text that comes from here has it.
+/// URL, in PGPASSWORD, or in PGPASSFILE; no text that comes from here has it. Who has an address has libpq.
 public struct PostgreSQLAddress: Sendable, CustomStringConvertible {
     /// The URL without user, password and options.
     public let description: String
@@ -19,9 +19,10 @@ public struct PostgreSQLAddress: Sendable, CustomStringConvertible {
     public init(_ url: String, password: String? = nil) throws(PostgreSQLAddressFlaw) {
         guard Self.isOne(url) else { throw .notAURL }
         guard url.utf8.count <= Self.urlSizeMax, !url.utf8.contains(0) else { throw .malformed }
+        if let reason = libpq_open() { throw .noLibrary(String(cString: reason)) }
         // libpq's words for what is wrong would have the URL in them, and the URL may have the password.
-        guard let options = PQconninfoParse(url, nil) else { throw .malformed }
-        defer { PQconninfoFree(options) }
+        guard let options = libpq_conninfoParse(url, nil) else { throw .malformed }
+        defer { libpq_conninfoFree(options) }
         var given: [String: String] = [:]
         var entry = options
         while let keyword = entry.pointee.keyword {
@@ -70,6 +71,8 @@ public struct PostgreSQLAddress: Sendable, CustomStringConvertible {
 public enum PostgreSQLAddressFlaw: Error, Sendable, Equatable, CustomStringConvertible {
     case notAURL
     case malformed
+    /// libpq, which no other part of Culvert needs, could not be opened.
+    case noLibrary(String)
 
     public var description: String {
         switch self {
@@ -77,6 +80,7 @@ public enum PostgreSQLAddressFlaw: Error, Sendable, Equatable, CustomStringConve
         case .malformed:
             "the database's URL cannot be read: it is postgresql://user@host:port/database?sslmode=verify-full, "
                 + "with special characters as %XX"
+        case .noLibrary(let reason): "a store in PostgreSQL needs libpq, Debian's package libpq5: \(reason)"
         }
     }
 }

@@ -21,15 +21,15 @@ public final class PostgreSQLConnection {
         let connection = Self.connect(address.parameters)
         guard let connection else { throw .unreachable("out of memory") }
         handle = connection
-        guard PQstatus(handle) == CONNECTION_OK else { throw .unreachable(Self.message(of: handle)) }
-        culvert_PQ_ignore_notices(handle)
-        guard PQsetnonblocking(handle, 1) == 0 else { throw .unreachable(Self.message(of: handle)) }
+        guard libpq_status(handle) == CONNECTION_OK else { throw .unreachable(Self.message(of: handle)) }
+        libpq_ignoreNotices(handle)
+        guard libpq_setnonblocking(handle, 1) == 0 else { throw .unreachable(Self.message(of: handle)) }
         for setting in settings {
             try execute("SELECT set_config($1, $2, false)", [.text(setting.name), .text(setting.value)])
         }
     }
 
-    deinit { PQfinish(handle) }
+    deinit { libpq_finish(handle) }
 
     private static func connect(_ parameters: [(keyword: String, value: String)]) -> OpaquePointer? {
         let texts = parameters.flatMap { [strdup($0.keyword), strdup($0.value)] }
@@ -42,7 +42,7 @@ public final class PostgreSQLConnection {
         }
         let keywords = stride(from: 0, to: texts.count, by: 2).map { UnsafePointer(texts[$0]) } + [nil]
         let values = stride(from: 1, to: texts.count, by: 2).map { UnsafePointer(texts[$0]) } + [nil]
-        return PQconnectdbParams(keywords, values, 0)
+        return libpq_connectdbParams(keywords, values, 0)
     }
 
     // MARK: Statements
@@ -52,7 +52,7 @@ public final class PostgreSQLConnection {
     public func execute(
         _ statement: StaticString, _ values: [PostgreSQLValue] = []
     ) throws(PostgreSQLError) -> PostgreSQLResult {
-        try run(statement, values, decides: PQtransactionStatus(handle) == PQTRANS_IDLE)
+        try run(statement, values, decides: libpq_transactionStatus(handle) == PQTRANS_IDLE)
     }
 
     /// Runs statements that return nothing, all or none of them outside a transaction.
@@ -62,8 +62,8 @@ public final class PostgreSQLConnection {
 
     /// For tests, whose statements have names of their own making in them.
     package func executeText(_ statements: String) throws(PostgreSQLError) {
-        let decides = PQtransactionStatus(handle) == PQTRANS_IDLE
-        guard PQsendQuery(handle, statements) == 1 else { throw broken(outcomeUnknown: false) }
+        let decides = libpq_transactionStatus(handle) == PQTRANS_IDLE
+        guard libpq_sendQuery(handle, statements) == 1 else { throw broken(outcomeUnknown: false) }
         _ = try result(decides: decides)
     }
 
@@ -118,7 +118,7 @@ public final class PostgreSQLConnection {
                 return buffer.baseAddress?.advanced(by: start).assumingMemoryBound(to: CChar.self)
             }
             return statement.utf8Start.withMemoryRebound(to: CChar.self, capacity: statement.utf8CodeUnitCount + 1) {
-                PQsendQueryParams(
+                libpq_sendQueryParams(
                     handle, $0, Int32(values.count), values.map(\.typeID), pointers,
                     fields.map { Int32($0?.count ?? 0) },
                     fields.map { _ in 1 }, 1)
@@ -133,16 +133,16 @@ public final class PostgreSQLConnection {
         var failure: PostgreSQLError?
         while true {
             try waitForAnswer(deadline, decides: decides)
-            guard let result = PQgetResult(handle) else { break }
-            defer { PQclear(result) }
-            switch PQresultStatus(result) {
+            guard let result = libpq_getResult(handle) else { break }
+            defer { libpq_clear(result) }
+            switch libpq_resultStatus(result) {
             case PGRES_TUPLES_OK, PGRES_COMMAND_OK: last = Self.read(result)
             case PGRES_EMPTY_QUERY: break
             default: failure = failure ?? Self.failure(result)
             }
         }
         // A server that shuts down says so first, as the statement's failure: after a result it may have committed, too.
-        guard PQstatus(handle) == CONNECTION_OK else {
+        guard libpq_status(handle) == CONNECTION_OK else {
             throw broken(outcomeUnknown: decides && (failure == nil || last != nil), failure.map(\.description))
         }
         if let failure { throw failure }
@@ -151,21 +151,21 @@ public final class PostgreSQLConnection {
 
     private func waitForAnswer(_ deadline: ContinuousClock.Instant, decides: Bool) throws(PostgreSQLError) {
         while true {
-            let unsent = PQflush(handle)
+            let unsent = libpq_flush(handle)
             guard unsent >= 0 else { throw broken(outcomeUnknown: decides) }
-            if unsent == 0, PQisBusy(handle) == 0 { return }
+            if unsent == 0, libpq_isBusy(handle) == 0 { return }
             let left = deadline - ContinuousClock.now
             guard left > .zero else {
                 throw broken(outcomeUnknown: decides, "no answer within \(answerTimeout.components.seconds)s")
             }
             _ = wait(for: unsent == 0 ? POLLIN : POLLIN | POLLOUT, left)
-            guard PQconsumeInput(handle) == 1 else { throw broken(outcomeUnknown: decides) }
+            guard libpq_consumeInput(handle) == 1 else { throw broken(outcomeUnknown: decides) }
         }
     }
 
     /// Whether something may be read or written, or the connection has ended.
     private func wait(for events: Int32, _ time: Duration) -> Bool {
-        var descriptor = pollfd(fd: PQsocket(handle), events: Int16(events), revents: 0)
+        var descriptor = pollfd(fd: libpq_socket(handle), events: Int16(events), revents: 0)
         let (seconds, attoseconds) = time.components
         // Rounded up: a last fraction of a millisecond is not spun away.
         let milliseconds = seconds * 1000 + attoseconds / 1_000_000_000_000_000 + 1
@@ -179,7 +179,7 @@ public final class PostgreSQLConnection {
 
     /// While it was idle the server may have ended it: it has nothing else to say to who has asked nothing.
     func isStale() -> Bool {
-        isBroken || PQstatus(handle) != CONNECTION_OK || wait(for: POLLIN, .zero)
+        isBroken || libpq_status(handle) != CONNECTION_OK || wait(for: POLLIN, .zero)
     }
 
     // MARK: Notifications
@@ -194,7 +194,7 @@ public final class PostgreSQLConnection {
     public func notifications(within time: Duration) throws(PostgreSQLError) -> [Notification] {
         let pending = taken()
         guard pending.isEmpty, wait(for: POLLIN, time) else { return pending }
-        guard PQconsumeInput(handle) == 1, PQstatus(handle) == CONNECTION_OK else {
+        guard libpq_consumeInput(handle) == 1, libpq_status(handle) == CONNECTION_OK else {
             throw broken(outcomeUnknown: false)
         }
         return taken()
@@ -202,11 +202,11 @@ public final class PostgreSQLConnection {
 
     private func taken() -> [Notification] {
         var taken: [Notification] = []
-        while let next = PQnotifies(handle) {
+        while let next = libpq_notifies(handle) {
             taken.append(
                 Notification(
                     channel: String(cString: next.pointee.relname), payload: String(cString: next.pointee.extra)))
-            PQfreemem(next)
+            libpq_freemem(next)
         }
         return taken
     }
@@ -214,36 +214,37 @@ public final class PostgreSQLConnection {
     // MARK: Results
 
     private static func read(_ result: OpaquePointer) -> PostgreSQLResult {
-        let columns = PQnfields(result)
-        let types = (0..<columns).map { PQftype(result, $0) }
-        let rows = (0..<PQntuples(result)).map { row in
+        let columns = libpq_nfields(result)
+        let types = (0..<columns).map { libpq_ftype(result, $0) }
+        let rows = (0..<libpq_ntuples(result)).map { row in
             PostgreSQLRow(
                 types: types,
                 fields: (0..<columns).map { column in
-                    guard PQgetisnull(result, row, column) == 0, let value = PQgetvalue(result, row, column) else {
+                    guard libpq_getisnull(result, row, column) == 0, let value = libpq_getvalue(result, row, column)
+                    else {
                         return nil
                     }
-                    return Array(UnsafeRawBufferPointer(start: value, count: Int(PQgetlength(result, row, column))))
+                    return Array(UnsafeRawBufferPointer(start: value, count: Int(libpq_getlength(result, row, column))))
                 })
         }
-        let command = PQcmdStatus(result).map { String(cString: $0) } ?? ""
+        let command = libpq_cmdStatus(result).map { String(cString: $0) } ?? ""
         return PostgreSQLResult(
-            rows: rows, count: PQcmdTuples(result).flatMap { Int(String(cString: $0)) } ?? 0, command: command)
+            rows: rows, count: libpq_cmdTuples(result).flatMap { Int(String(cString: $0)) } ?? 0, command: command)
     }
 
     private static func failure(_ result: OpaquePointer) -> PostgreSQLError {
-        let message = culvert_PQ_message(result).map { String(cString: $0) }
-        guard let state = culvert_PQ_sqlstate(result) else {
-            return .unreadable(message ?? PQresultErrorMessage(result).map { String(cString: $0) } ?? "no result")
+        let message = libpq_primaryMessage(result).map { String(cString: $0) }
+        guard let state = libpq_sqlstate(result) else {
+            return .unreadable(message ?? libpq_resultErrorMessage(result).map { String(cString: $0) } ?? "no result")
         }
         return .refused(
             SQLState(String(cString: state)), message ?? "refused",
-            constraint: culvert_PQ_constraint(result).map { String(cString: $0) })
+            constraint: libpq_constraintName(result).map { String(cString: $0) })
     }
 
     /// libpq's words on one line.
     private static func message(of handle: OpaquePointer) -> String {
-        let text = PQerrorMessage(handle).map { String(cString: $0) } ?? ""
+        let text = libpq_errorMessage(handle).map { String(cString: $0) } ?? ""
         let lines = text.split(separator: "\n").map { $0.trimmingPrefix { $0 == " " || $0 == "\t" } }
         return lines.isEmpty ? "the connection ended" : lines.joined(separator: "; ")
     }
