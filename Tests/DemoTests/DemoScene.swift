@@ -1,4 +1,5 @@
 import Glibc
+import Testing
 
 @testable import culvert
 
@@ -20,6 +21,23 @@ struct DemoScene {
             Self.remove(directory, prefix)
             throw error
         }
+    }
+
+    /// The demo's programs, authority, agents and proxies, from when every proxy serves until `stop`.
+    func startMesh(authority options: [String] = []) throws -> MeshProcesses {
+        let mesh = try MeshProcesses(
+            network: network, directory: directory, executable: try #require(culvertBinary))
+        do {
+            try mesh.startPrograms()
+            try mesh.startAuthority(options)
+            try mesh.startAgents()
+            try mesh.startProxies()
+            try mesh.waitForProxies()
+        } catch {
+            mesh.stop()
+            throw error
+        }
+        return mesh
     }
 
     /// To be called once, when nothing runs in it any more.

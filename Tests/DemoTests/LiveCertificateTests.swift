@@ -15,13 +15,8 @@ struct LiveCertificateTests {
         let scene = try DemoScene("live")
         defer { scene.remove() }
         let culvert = try #require(culvertBinary)
-        let mesh = try MeshProcesses(network: scene.network, directory: scene.directory, executable: culvert)
+        let mesh = try scene.startMesh()
         defer { mesh.stop() }
-        try mesh.startPrograms()
-        try mesh.startAuthority()
-        try mesh.startAgents()
-        try mesh.startProxies()
-        try mesh.waitForProxies()
 
         let topology = scene.network.topology
         for node in topology.nodes {

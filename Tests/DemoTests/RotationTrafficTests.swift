@@ -51,14 +51,8 @@ struct RotationTrafficTests {
     func rotation() throws {
         let scene = try DemoScene("rotate")
         defer { scene.remove() }
-        let mesh = try MeshProcesses(
-            network: scene.network, directory: scene.directory, executable: try #require(culvertBinary))
+        let mesh = try scene.startMesh(authority: Self.lifetimes)
         defer { mesh.stop() }
-        try mesh.startPrograms()
-        try mesh.startAuthority(Self.lifetimes)
-        try mesh.startAgents()
-        try mesh.startProxies()
-        try mesh.waitForProxies()
         let traffic = DemoTraffic(network: scene.network)
         let clients = try SoakClient.Kind.allCases.map { try SoakClient($0, traffic, seed: 0) }
         defer { for client in clients { client.stop() } }

@@ -32,14 +32,8 @@ struct ShortageTests {
     func shortages() throws {
         let scene = try DemoScene("short")
         defer { scene.remove() }
-        let mesh = try MeshProcesses(
-            network: scene.network, directory: scene.directory, executable: try #require(culvertBinary))
+        let mesh = try scene.startMesh()
         defer { mesh.stop() }
-        try mesh.startPrograms()
-        try mesh.startAuthority()
-        try mesh.startAgents()
-        try mesh.startProxies()
-        try mesh.waitForProxies()
         let traffic = DemoTraffic(network: scene.network)
         let ways = scene.network.topology.pairs.filter(\.isProtected).flatMap(DemoTraffic.ways)
         try expectService(ways, traffic, mesh)

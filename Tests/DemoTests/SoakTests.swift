@@ -22,14 +22,8 @@ struct SoakTests {
         let scene = try DemoScene("soak")
         defer { scene.remove() }
         let (network, taps) = (scene.network, scene.taps)
-        let mesh = try MeshProcesses(
-            network: network, directory: scene.directory, executable: try #require(culvertBinary))
+        let mesh = try scene.startMesh()
         defer { mesh.stop() }
-        try mesh.startPrograms()
-        try mesh.startAuthority()
-        try mesh.startAgents()
-        try mesh.startProxies()
-        try mesh.waitForProxies()
         let traffic = DemoTraffic(network: network)
         let before = try usage(mesh)
         let end = ContinuousClock.now + Self.length
