@@ -71,6 +71,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+        // Whose each connection to the admin socket is.
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
         // A TLS certificate that is replaced while its listener serves.
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         // Readiness, metrics and admin endpoints.
@@ -115,6 +117,7 @@ let package = Package(
                 "SPIFFE", "MeshState", "IPAddressing", "LinuxNetworking", x509, asn1, crypto, logging,
                 product("NIOCore", "swift-nio"), product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"),
                 product("NIOSSL", "swift-nio-ssl"), product("NIOCertificateReloading", "swift-nio-extras"),
+                product("NIOHTTP2", "swift-nio-http2"), product("NIOHPACK", "swift-nio-http2"),
             ] + grpc,
             exclude: ["Proto"]
         ),
@@ -168,7 +171,7 @@ let package = Package(
                 dependencies: [
                     "culvert", "NamespaceKit", "SeededRandom", "IPAddressing", "SPIFFE", "Authority", "MeshAPI",
                     "Observability", "WorkloadIdentity", "HBONE", "DatabaseKit", x509, asn1, crypto, logging,
-                    product("ArgumentParser", "swift-argument-parser"),
+                    product("ArgumentParser", "swift-argument-parser"), product("Yams", "Yams"),
                 ] + grpc,
                 swiftSettings: settings),
             .testTarget(

@@ -103,7 +103,7 @@ extension CertificateAuthority {
             id: id,
             certificates: [certificate] + signer.presented,
             record: IssuanceRecord(
-                serial: hexadecimal(certificate.serialNumber.bytes),
+                serial: certificate.serial,
                 id: id,
                 podUID: podUID,
                 node: node,

@@ -8,6 +8,9 @@ extension Certificate {
         return identifier.map(hexadecimal).joined()
     }
 
+    /// Its serial number: lower-case hexadecimal, two digits per octet.
+    public var serial: String { serialNumber.bytes.map(hexadecimal).joined() }
+
     /// Of its own key (RFC 5280 section 4.2.1.2, method 1): what certificates that it signed name.
     public var keyIdentifier: String {
         SubjectKeyIdentifier(hash: publicKey).keyIdentifier.map(hexadecimal).joined()

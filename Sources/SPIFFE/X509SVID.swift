@@ -34,7 +34,7 @@ public struct X509SVID: Sendable {
     /// The leaf's own end; our authority never lets a leaf outlive its issuer.
     public var notAfter: Date { leaf.notValidAfter }
     /// Lower-case hexadecimal, two digits per octet.
-    public var serialNumber: String { leaf.serialNumber.bytes.map(hexadecimal).joined() }
+    public var serialNumber: String { leaf.serial }
 
     /// Leaf first.
     public func certificatesDER() throws -> [[UInt8]] { certificates.map { $0.der() } }

@@ -85,7 +85,7 @@ public actor SVIDManager {
     public func waitForSVID(of identity: SPIFFEID, atMost limit: Duration) async {
         let end = ContinuousClock.now + limit
         while ContinuousClock.now < end, !Task.isCancelled {
-            let status = ledger.statuses().first { $0.identity == identity }
+            let status = ledger.status(of: identity)
             if status?.isReady(now: surroundings.now()) == true { return }
             try? await Task.sleep(for: .milliseconds(10))
         }

@@ -22,7 +22,7 @@ struct AuthorityDoctorTests {
                 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=x \\
                     -out data/bundle.pem 2>/dev/null; ca doctor | grep ^FAIL
                 cp keep data/bundle.pem; chmod 666 ca.sock; ca doctor | grep ^FAIL; chmod 600 ca.sock
-                ca doctor --json >json; echo "exit $?"
+                ca doctor --format json >json; echo "exit $?"
                 python3 -c 'import json; d = json.load(open("json"))
                 print(d["schemaVersion"], d["trustDomain"], {f["verdict"] for f in d["findings"]})'
                 ended $ca; ca doctor >/dev/null 2>&1; echo "exit $?"

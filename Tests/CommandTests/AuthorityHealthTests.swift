@@ -22,7 +22,7 @@ struct AuthorityHealthTests {
                 sed -n 's/^# TYPE \\([^ ]*\\) .*/\\1/p' page | sort >names; sort -u names | cmp - names && echo "each once"
                 grep -o '`culvert_ca_[a-z_]*`' \(Self.documentation) | tr -d '`' | sort -u | diff - names && echo "as documented"
                 grep -e '^culvert_ca_ready' -e '^culvert_ca_signed' -e '^culvert_ca_denied' -e '^culvert_ca_nodes' page
-                id=$(ca status --json | python3 -c 'import json,sys
+                id=$(ca status --format json | python3 -c 'import json,sys
                 print([a["id"] for a in json.load(sys.stdin)["authorities"] if a["kind"] == "root"][0])')
                 end=$(grep "^culvert_ca_authority_not_after_seconds{id=\\"$id\\",kind=\\"root\\"" page | sed 's/.* //')
                 test "$(date -u -d @$end '+%b %e %H:%M:%S %Y GMT')" = \\

@@ -24,7 +24,7 @@ struct AuthorityMintTests {
                 print(json.load(open("jwks"))["spiffe_sequence"] == answer["sequence"])
                 print(len(json.load(open("inspected"))["entries"]))
                 status = json.loads(subprocess.check_output(
-                    ["$culvert", "ca", "status", "--json", "--admin-socket", "ca.sock"]))
+                    ["$culvert", "ca", "status", "--format", "json", "--admin-socket", "ca.sock"]))
                 print([a["id"] for a in status["authorities"] if a["kind"] == "root"]
                     == [a["id"] for a in answer["authorities"]])
                 END
@@ -78,7 +78,7 @@ struct AuthorityMintTests {
                 authority
                 ca mint spiffe://td.test/x --cert c --key k --ttl 2d --reason test 2>&1 | grep -o 'warning: it was asked for until'
                 openssl x509 -in c -noout -checkend 3610 >/dev/null || echo "an hour at most"
-                ca status --json | grep -c '"deniedSinceStart" : 0'
+                ca status --format json | grep -c '"deniedSinceStart" : 0'
                 ended $ca
                 """)
         #expect(output == "warning: it was asked for until\nan hour at most\n1\n")

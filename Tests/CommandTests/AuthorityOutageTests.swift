@@ -25,7 +25,7 @@ struct AuthorityOutageTests {
                 authority --leaf-ttl 10s --intermediate-ttl 60s --root-ttl 6m
                 settled eval '! expired' && echo "renewed"
                 settled eval 'grep -o "Node renewed after expiry" ca.log | head -1 | grep .'
-                settled eval 'ca status --json | grep -o "\\"acknowledgedSequence\\" : 1"'
+                settled eval 'ca status --format json | grep -o "\\"acknowledgedSequence\\" : 1"'
                 grep -c 'Node attested' ca.log
                 ended $proxy; echo "exit $?"; ended $ca
                 """)

@@ -15,7 +15,7 @@ struct RotationCommandTests {
         $culvert proxy run --node node-a --trust-domain td.test --run-dir run --state-dir state --ca 127.0.0.1:15012 \\
             --ca-bundle data/bundle.pem --join-token-file token --admin-listen 127.0.0.1 2>proxy.log & proxy=$!
         for i in $(seq 200); do
-            $culvert ca status --json --admin-socket ca.sock | grep -q '"acknowledgedSequence" : 1' && break; sleep 0.1
+            $culvert ca status --format json --admin-socket ca.sock | grep -q '"acknowledgedSequence" : 1' && break; sleep 0.1
         done
         kill $proxy; wait $proxy
 
@@ -68,7 +68,7 @@ struct RotationCommandTests {
     }
 
     /// What differs from run to run: authorities are numbered in the order in which they appear, times and columns are left out.
-    private static func normalised(_ text: String) -> String {
+    static func normalised(_ text: String) -> String {
         var ids: [Substring] = []
         var result = text.replacing(#/[0-9a-f]{40}/#) { match in
             if !ids.contains(match.output) { ids.append(match.output) }

@@ -17,7 +17,7 @@ struct RotationTrafficTests {
         "1s",
     ]
 
-    /// What `culvert ca status --json` says, as far as is looked at.
+    /// What `culvert ca status --format json` says, as far as is looked at.
     private struct Status: Decodable {
         struct Authority: Decodable {
             let id: String
@@ -44,7 +44,7 @@ struct RotationTrafficTests {
     }
 
     private func status(_ mesh: MeshProcesses) throws -> Status {
-        try JSONDecoder().decode(Status.self, from: Data(try mesh.administer(["status", "--json"]).utf8))
+        try JSONDecoder().decode(Status.self, from: Data(try mesh.administer(["status", "--format", "json"]).utf8))
     }
 
     @Test("breaks no connection; in an emergency it is done in seconds, and what breaks is counted")
@@ -97,7 +97,7 @@ struct RotationTrafficTests {
         _ = try mesh.administer(["rotate", "--no-wait"] + arguments)
         try meanwhile()
         // It may be over already.
-        guard try mesh.administer(["status", "--json"]).contains("\"rotation\"") else { return }
+        guard try mesh.administer(["status", "--format", "json"]).contains("\"rotation\"") else { return }
         _ = try mesh.administer(["rotate", "--resume"] + arguments.suffix(2), atMost: .seconds(90))
     }
 

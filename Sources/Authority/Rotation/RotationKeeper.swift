@@ -148,10 +148,7 @@ extension StoredAuthorities {
             switch record.kind {
             case .root: roots[record.id] = record.id
             case .intermediate:
-                guard let issuer = try? record.certificate.extensions.authorityKeyIdentifier?.keyIdentifier else {
-                    continue
-                }
-                roots[record.id] = AuthorityID(hexadecimal(issuer))
+                roots[record.id] = record.certificate.signerKeyIdentifier.flatMap(AuthorityID.init)
             }
         }
         return roots

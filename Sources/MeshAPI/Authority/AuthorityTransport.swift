@@ -117,9 +117,6 @@ public struct AuthorityCaller: Hashable, Sendable {
         else { throw AuthorityDenial(.notAttested, "the call came without a node's certificate") }
         self.id = id
         expiredAt = now <= certificate.notValidAfter ? nil : certificate.notValidAfter
-        serial = certificate.serialNumber.bytes.map { byte in
-            let digits = String(byte, radix: 16)
-            return digits.utf8.count == 2 ? digits : "0" + digits
-        }.joined()
+        serial = certificate.serial
     }
 }

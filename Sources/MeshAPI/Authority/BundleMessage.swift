@@ -115,7 +115,7 @@ extension Culvert_Authority_V1_BundleAcknowledgement {
             var message = Culvert_Authority_V1_AuthorityLeaves()
             message.authorityID = leaves.authorityID
             message.count = UInt32(clamping: leaves.count)
-            message.oldestExpiry = leaves.oldestExpiry.map { Int64($0.timeIntervalSince1970) } ?? 0
+            message.oldestExpiry = leaves.oldestExpiry?.wire ?? 0
             message.connections = UInt32(clamping: leaves.connections)
             return message
         }
@@ -133,7 +133,7 @@ extension BundleReport {
         leaves = message.leaves.prefix(Self.leavesMax).map { leaves in
             Leaves(
                 authorityID: leaves.authorityID.shortened(to: Self.textBytesMax), count: Int(leaves.count),
-                oldestExpiry: leaves.count == 0 ? nil : Date(timeIntervalSince1970: Double(leaves.oldestExpiry)),
+                oldestExpiry: leaves.count == 0 ? nil : Date(wire: leaves.oldestExpiry),
                 connections: Int(leaves.connections))
         }
     }

@@ -17,7 +17,7 @@ struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceP
                 by: try AdminCaller.current)
             var response = Culvert_Authority_V1_CreateJoinTokenResponse()
             response.token = created.token.text
-            response.expiresAt = Int64(created.expiresAt.timeIntervalSince1970)
+            response.expiresAt = created.expiresAt.wire
             return response
         } catch let error as RPCError {
             throw error

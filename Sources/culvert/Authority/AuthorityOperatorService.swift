@@ -15,7 +15,7 @@ struct AuthorityOperatorService: Culvert_Authority_V1_AuthorityOperator.SimpleSe
         let facts = await examiner.facts()
         var response = Culvert_Authority_V1_ExamineResponse()
         response.trustDomain = authority.trustDomain.name
-        response.examinedAt = Int64(facts.now.timeIntervalSince1970)
+        response.examinedAt = facts.now.wire
         response.findings = AuthorityExamination(facts).findings.map { finding in
             var message = Culvert_Authority_V1_Finding()
             message.check = finding.check
@@ -60,8 +60,8 @@ struct AuthorityOperatorService: Culvert_Authority_V1_AuthorityOperator.SimpleSe
         var response = Culvert_Authority_V1_MintResponse()
         response.certificateChain = minted.svid.certificates.map { Data($0.der()) }
         response.serial = minted.svid.record.serial
-        response.notAfter = Int64(minted.svid.notAfter.timeIntervalSince1970)
-        response.clampedFrom = minted.clampedFrom.map { Int64($0.timeIntervalSince1970) } ?? 0
+        response.notAfter = minted.svid.notAfter.wire
+        response.clampedFrom = minted.clampedFrom?.wire ?? 0
         return response
     }
 }

@@ -109,18 +109,8 @@ extension AuthorityReport {
 
     /// In the two largest units, such as `6d 23h`.
     static func remaining(until end: Date, now: Date) -> String {
-        let seconds = Int64(end.timeIntervalSince(now).rounded(.down))
-        guard seconds > 0 else { return "expired" }
-        let units: [(Int64, String)] = [(86400, "d"), (3600, "h"), (60, "m"), (1, "s")]
-        guard let first = units.firstIndex(where: { seconds >= $0.0 }) else { return "0s" }
-        let (size, unit) = units[first]
-        var text = "\(seconds / size)\(unit)"
-        if first + 1 < units.count {
-            let (smaller, name) = units[first + 1]
-            let rest = seconds % size / smaller
-            if rest > 0 { text += " \(rest)\(name)" }
-        }
-        return text
+        let seconds = Int(end.timeIntervalSince(now).rounded(.down))
+        return seconds > 0 ? CertificateOutput.duration(seconds) : "expired"
     }
 
     private static func table(_ header: [String], _ rows: [[String]]) -> String {

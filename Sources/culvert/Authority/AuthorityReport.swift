@@ -97,35 +97,26 @@ struct AuthorityReport: Encodable, Equatable {
         clampedSinceStart = response.clamped
         warnings = response.warnings
         plugIn = response.plugIn.nonEmpty
-        nextStepAt = Date(wire: response.nextStepAt)
+        nextStepAt = Date(wireIfAny: response.nextStepAt)
         rotation = response.hasRotation ? RotationLine(response.rotation) : nil
         waiting = response.hasWaiting ? WaitLine(response.waiting) : nil
         history = response.history.map { StepLine($0) }
         authorities = response.authorities.map {
             AuthorityLine(
-                id: $0.id, kind: $0.kind, state: $0.state, subject: $0.subject, notBefore: Date(seconds: $0.notBefore),
-                notAfter: Date(seconds: $0.notAfter), since: Date(wire: $0.since),
+                id: $0.id, kind: $0.kind, state: $0.state, subject: $0.subject, notBefore: Date(wire: $0.notBefore),
+                notAfter: Date(wire: $0.notAfter), since: Date(wireIfAny: $0.since),
                 publishedInBundle: $0.publishedIn == 0 ? nil : $0.publishedIn, leaves: $0.leaves,
-                connections: $0.connections, drainedAt: Date(wire: $0.drainedAt),
-                successorPreparedAt: Date(wire: $0.successorPreparedAt),
-                successorActivatedAt: Date(wire: $0.successorActivatedAt))
+                connections: $0.connections, drainedAt: Date(wireIfAny: $0.drainedAt),
+                successorPreparedAt: Date(wireIfAny: $0.successorPreparedAt),
+                successorActivatedAt: Date(wireIfAny: $0.successorActivatedAt))
         }
         nodes = response.nodes.map {
             NodeLine(
-                name: $0.name, id: $0.id, attestedAt: Date(seconds: $0.attestedAt),
-                expiresAt: Date(seconds: $0.expiresAt), live: $0.live, version: $0.version,
-                acknowledgedSequence: $0.acknowledgedSequence, acknowledgedAt: Date(wire: $0.acknowledgedAt),
-                behindSince: Date(wire: $0.behindSince), leaves: $0.leaves, connections: $0.connections)
+                name: $0.name, id: $0.id, attestedAt: Date(wire: $0.attestedAt),
+                expiresAt: Date(wire: $0.expiresAt), live: $0.live, version: $0.version,
+                acknowledgedSequence: $0.acknowledgedSequence, acknowledgedAt: Date(wireIfAny: $0.acknowledgedAt),
+                behindSince: Date(wireIfAny: $0.behindSince), leaves: $0.leaves, connections: $0.connections)
         }
-    }
-
-    func json() throws -> String { try Self.json(self) }
-
-    static func json(_ value: some Encodable) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        encoder.dateEncodingStrategy = .iso8601
-        return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
     }
 }
 
@@ -133,7 +124,7 @@ extension AuthorityReport.RotationLine {
     fileprivate init(_ rotation: Culvert_Authority_V1_RotationUnderWay) {
         self.init(
             id: rotation.id, emergency: rotation.emergency, reason: rotation.reason.nonEmpty,
-            startedAt: Date(seconds: rotation.startedAt), replaces: rotation.replaces)
+            startedAt: Date(wire: rotation.startedAt), replaces: rotation.replaces)
     }
 }
 
@@ -141,7 +132,7 @@ extension AuthorityReport.WaitLine {
     init(_ wait: Culvert_Authority_V1_RotationWait) {
         self.init(
             kind: wait.kind, description: wait.description_p, hint: wait.hint.nonEmpty,
-            authority: wait.authorityID.nonEmpty, nodes: wait.nodes, until: Date(wire: wait.until))
+            authority: wait.authorityID.nonEmpty, nodes: wait.nodes, until: Date(wireIfAny: wait.until))
     }
 
     /// Whether it ends by itself.
@@ -151,19 +142,9 @@ extension AuthorityReport.WaitLine {
 extension AuthorityReport.StepLine {
     init(_ step: Culvert_Authority_V1_RotationStep) {
         self.init(
-            position: step.position, at: Date(seconds: step.at), step: step.step, authority: step.authorityID.nonEmpty,
+            position: step.position, at: Date(wire: step.at), step: step.step, authority: step.authorityID.nonEmpty,
             bundleSequence: step.bundleSequence, emergency: step.emergency, reason: step.reason.nonEmpty,
             notWaitedFor: step.waived.nonEmpty)
-    }
-}
-
-extension Date {
-    fileprivate init(seconds: Int64) { self.init(timeIntervalSince1970: Double(seconds)) }
-
-    /// nil for 0, which says that there is none.
-    fileprivate init?(wire seconds: Int64) {
-        guard seconds != 0 else { return nil }
-        self.init(seconds: seconds)
     }
 }
 

@@ -84,7 +84,7 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
             guard let id = AuthorityID(leaves.authorityID) else { return nil }
             return NodeAcknowledgement.Leaves(
                 authority: id, count: UInt32(clamping: leaves.count),
-                oldestExpiry: leaves.oldestExpiry.map { Int64($0.timeIntervalSince1970) } ?? 0,
+                oldestExpiry: leaves.oldestExpiry?.wire ?? 0,
                 connections: UInt32(clamping: leaves.connections))
         }
         do throws(Denial) {

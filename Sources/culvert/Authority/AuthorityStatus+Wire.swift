@@ -23,7 +23,7 @@ extension Culvert_Authority_V1_StatusResponse {
         nodes = status.nodes.map { .init($0, bundleSequence: status.bundleSequence, history: history, now: now) }
         if let rotation = status.rotation.rotation { self.rotation = .init(rotation) }
         if let waiting = status.waiting { self.waiting = .init(waiting) }
-        nextStepAt = status.nextStepAt?.seconds ?? 0
+        nextStepAt = status.nextStepAt?.wire ?? 0
         self.history = history.map(Culvert_Authority_V1_RotationStep.init)
     }
 }
@@ -38,18 +38,18 @@ extension Culvert_Authority_V1_AuthorityStatus {
         subject = "\(record.certificate.subject)"
         state = record.state.rawValue
         kind = record.kind.rawValue
-        notBefore = record.certificate.notValidBefore.seconds
-        notAfter = record.certificate.notValidAfter.seconds
+        notBefore = record.certificate.notValidBefore.wire
+        notAfter = record.certificate.notValidAfter.wire
         leaves = dependents.leaves
         connections = dependents.connections
         guard let rotating else { return }
-        since = rotating.since.seconds
+        since = rotating.since.wire
         publishedIn = rotating.publishedIn
         switch rotating.state {
         case .active:
-            successorPreparedAt = policy.prepareAt(rotating).seconds
-            successorActivatedAt = policy.activateAt(rotating).seconds
-        case .old, .tainted: drainedAt = policy.drainedAt(rotating).seconds
+            successorPreparedAt = policy.prepareAt(rotating).wire
+            successorActivatedAt = policy.activateAt(rotating).wire
+        case .old, .tainted: drainedAt = policy.drainedAt(rotating).wire
         case .prepared, .revoked: break
         }
     }
@@ -60,19 +60,19 @@ extension Culvert_Authority_V1_NodeStatus {
         self.init()
         name = node.name.description
         id = node.id.description
-        attestedAt = node.attestedAt.seconds
-        expiresAt = node.expiresAt.seconds
+        attestedAt = node.attestedAt.wire
+        expiresAt = node.expiresAt.wire
         live = !node.banned && node.expiresAt > now
         let acknowledgement = node.acknowledgement
         acknowledgedSequence = acknowledgement?.sequence ?? 0
-        acknowledgedAt = acknowledgement?.at.seconds ?? 0
+        acknowledgedAt = acknowledgement?.at.wire ?? 0
         leaves = UInt32(clamping: acknowledgement?.leafCount ?? 0)
         connections = UInt32(clamping: acknowledgement?.connectionCount ?? 0)
         version = acknowledgement?.version ?? ""
         guard acknowledgedSequence < bundleSequence else { return }
         // From the first bundle on that it lacks, or from its joining where that was later.
         let lacked = history.last { $0.sequence > acknowledgedSequence }?.at ?? node.attestedAt
-        behindSince = max(lacked, node.attestedAt).seconds
+        behindSince = max(lacked, node.attestedAt).wire
     }
 }
 
@@ -82,7 +82,7 @@ extension Culvert_Authority_V1_RotationUnderWay {
         id = rotation.id
         emergency = rotation.emergency
         reason = rotation.reason?.description ?? ""
-        startedAt = rotation.startedAt.seconds
+        startedAt = rotation.startedAt.wire
         replaces = rotation.replaces.map(\.description)
     }
 }
@@ -91,7 +91,7 @@ extension Culvert_Authority_V1_RotationStep {
     init(_ record: RotationRecord) {
         self.init()
         position = record.position
-        at = record.at.seconds
+        at = record.at.wire
         step = record.step.word
         authorityID = record.step.authority?.description ?? ""
         bundleSequence = record.sequence
@@ -109,7 +109,7 @@ extension Culvert_Authority_V1_RotationWait {
         hint = refusal.hint ?? ""
         authorityID = refusal.authority?.description ?? ""
         nodes = refusal.nodes.map(\.description)
-        until = refusal.until?.seconds ?? 0
+        until = refusal.until?.wire ?? 0
     }
 }
 
@@ -137,8 +137,4 @@ extension RotationCommand {
         case .unspecified, .UNRECOGNIZED: throw .unnamed("")
         }
     }
-}
-
-extension Date {
-    fileprivate var seconds: Int64 { Int64(timeIntervalSince1970) }
 }

@@ -90,18 +90,18 @@ extension Culvert_Authority_V1_Node {
         self.init()
         name = node.name.description
         spiffeID = node.id.description
-        attestedAt = node.attestedAt.wholeSeconds
+        attestedAt = node.attestedAt.wire
         serial = node.serial
         nextSerial = node.nextSerial ?? ""
-        expiresAt = node.expiresAt.wholeSeconds
+        expiresAt = node.expiresAt.wire
         if let ban = node.ban {
-            self.ban.at = ban.at.wholeSeconds
+            self.ban.at = ban.at.wire
             self.ban.reason = ban.reason
         }
-        cloneSeenAt = node.cloneSeenAt?.wholeSeconds ?? 0
+        cloneSeenAt = node.cloneSeenAt?.wire ?? 0
         connected = isConnected
         guard let said = node.acknowledgement else { return }
-        report.at = said.at.wholeSeconds
+        report.at = said.at.wire
         report.sequence = said.sequence
         report.version = said.version
         report.leaves = said.leaves.map { leaves in
@@ -120,12 +120,8 @@ extension Culvert_Authority_V1_Signature {
         serial = record.serial
         spiffeID = record.id.description
         podUid = record.podUID ?? ""
-        issuedAt = record.issuedAt.wholeSeconds
-        notAfter = record.notAfter.wholeSeconds
+        issuedAt = record.issuedAt.wire
+        notAfter = record.notAfter.wire
         authorityID = record.authority.description
     }
-}
-
-extension Date {
-    fileprivate var wholeSeconds: Int64 { Int64(timeIntervalSince1970.rounded(.down)) }
 }

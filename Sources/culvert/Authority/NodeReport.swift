@@ -39,22 +39,22 @@ struct NodeReport: Encodable, Equatable {
         name = node.name
         spiffeID = node.spiffeID
         connected = node.connected
-        attestedAt = Date(node.attestedAt)
+        attestedAt = Date(wire: node.attestedAt)
         serial = node.serial
         nextSerial = node.nextSerial.isEmpty ? nil : node.nextSerial
-        expiresAt = Date(node.expiresAt)
-        ban = node.hasBan ? Ban(at: Date(node.ban.at), reason: node.ban.reason) : nil
-        cloneSeenAt = node.cloneSeenAt == 0 ? nil : Date(node.cloneSeenAt)
+        expiresAt = Date(wire: node.expiresAt)
+        ban = node.hasBan ? Ban(at: Date(wire: node.ban.at), reason: node.ban.reason) : nil
+        cloneSeenAt = Date(wireIfAny: node.cloneSeenAt)
         acknowledgedSequence = node.report.sequence
-        reportedAt = node.hasReport ? Date(node.report.at) : nil
+        reportedAt = node.hasReport ? Date(wire: node.report.at) : nil
         version = node.hasReport ? node.report.version : nil
         leaves = node.report.leaves.map {
-            Leaves(authority: $0.authorityID, count: $0.count, oldestExpiry: Date($0.oldestExpiry))
+            Leaves(authority: $0.authorityID, count: $0.count, oldestExpiry: Date(wire: $0.oldestExpiry))
         }
         state =
             if node.hasBan { .banned } else if node.cloneSeenAt != 0 { .cloned } else if node.connected {
                 .connected
-            } else if Date(node.expiresAt) <= now { .expired } else { .away }
+            } else if Date(wire: node.expiresAt) <= now { .expired } else { .away }
     }
 
     var leafCount: UInt64 { leaves.reduce(0) { $0 + UInt64($1.count) } }
@@ -98,13 +98,6 @@ struct NodeListReport: Encodable, Equatable {
         }
         return table.render(ink)
     }
-
-    static func json(_ value: some Encodable) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        encoder.dateEncodingStrategy = .iso8601
-        return String(decoding: try encoder.encode(value), as: UTF8.self) + "\n"
-    }
 }
 
 /// What `culvert node show` prints.
@@ -131,7 +124,7 @@ struct NodeDetailReport: Encodable, Equatable {
         signatures = response.signatures.map {
             Signature(
                 serial: $0.serial, spiffeID: $0.spiffeID, podUID: $0.podUid.isEmpty ? nil : $0.podUid,
-                issuedAt: Date($0.issuedAt), notAfter: Date($0.notAfter), authority: $0.authorityID)
+                issuedAt: Date(wire: $0.issuedAt), notAfter: Date(wire: $0.notAfter), authority: $0.authorityID)
         }
     }
 
@@ -176,9 +169,4 @@ struct NodeDetailReport: Encodable, Equatable {
         }
         return table.render(ink)
     }
-}
-
-extension Date {
-    /// Seconds since 1970, as the authority's messages carry them.
-    fileprivate init(_ seconds: Int64) { self.init(timeIntervalSince1970: Double(seconds)) }
 }

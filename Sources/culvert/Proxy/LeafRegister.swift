@@ -41,11 +41,9 @@ final class LeafRegister: Sendable {
     func remove(_ identity: SPIFFEID) { state.withLock { $0.leaves[identity] = nil } }
 
     /// PEM, one chain for each identity in the order of their names.
-    func chains() throws -> [String] {
+    func chains() -> [String] {
         let entries = state.withLock { Array($0.leaves) }.sorted { $0.key.description < $1.key.description }
-        return try entries.map { _, entry in
-            try entry.certificates.map { try $0.serializeAsPEM().pemString + "\n" }.joined()
-        }
+        return entries.map { _, entry in entry.certificates.map { $0.pem() }.joined() }
     }
 
     /// `connections` are counted by root.

@@ -1,3 +1,4 @@
+import ArgumentParser
 import FoundationEssentials
 import Yams
 
@@ -36,4 +37,20 @@ enum DocumentFormat: String {
     }
 
     private static func name(_ key: Node) -> String { key.string ?? "" }
+}
+
+/// `--format` of the commands that answer in lines or in one document.
+enum AnswerFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json, yaml
+
+    /// `nil` for lines.
+    var document: DocumentFormat? { DocumentFormat(rawValue: rawValue) }
+}
+
+/// `--format` of the commands that answer in a table or in one document.
+enum TableFormat: String, ExpressibleByArgument, CaseIterable {
+    case table, json, yaml
+
+    /// `nil` for a table.
+    var document: DocumentFormat? { DocumentFormat(rawValue: rawValue) }
 }

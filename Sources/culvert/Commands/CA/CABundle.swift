@@ -12,7 +12,7 @@ struct CABundle: AsyncParsableCommand {
         abstract: "Prints the trust bundle that is published now.",
         discussion: """
             It holds no secret: nodes recognise the authority by it. pem is what --ca-bundle of `culvert proxy run` takes; \
-            spiffe is a JWK set as the SPIFFE standard wants it, with the sequence; json says what is in it, for programs.
+            spiffe is a JWK set as the SPIFFE standard wants it, with the sequence; json and yaml say what is in it, for programs.
 
             EXAMPLES
               culvert ca bundle > bundle.pem
@@ -22,10 +22,10 @@ struct CABundle: AsyncParsableCommand {
     )
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
-        case pem, spiffe, json
+        case pem, spiffe, json, yaml
     }
 
-    @Option(help: "pem, spiffe (a JWK set) or json.")
+    @Option(help: "pem, spiffe (a JWK set), json or yaml.")
     var format: Format = .pem
 
     @OptionGroup var admin: AdminOptions
@@ -49,7 +49,8 @@ struct CABundle: AsyncParsableCommand {
         switch format {
         case .pem: bundle.pem()
         case .spiffe: bundle.jwks() + "\n"
-        case .json: try BundleDocument(bundle).json()
+        case .json: try DocumentFormat.json.text(BundleDocument(bundle))
+        case .yaml: try DocumentFormat.yaml.text(BundleDocument(bundle))
         }
     }
 }
@@ -81,12 +82,5 @@ struct BundleDocument: Encodable {
                 id: "\(AuthorityID(publicKey: certificate.publicKey))", subject: "\(certificate.subject)",
                 notBefore: certificate.notValidBefore, notAfter: certificate.notValidAfter, pem: certificate.pem())
         }
-    }
-
-    func json() throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        encoder.dateEncodingStrategy = .iso8601
-        return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
     }
 }

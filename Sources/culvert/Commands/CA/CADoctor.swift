@@ -16,7 +16,7 @@ struct CADoctor: AsyncParsableCommand {
             EXAMPLES
               culvert ca doctor
               culvert ca doctor --strict && echo healthy
-              culvert ca doctor --json | jq '.findings[] | select(.verdict != "pass")'
+              culvert ca doctor --format json | jq '.findings[] | select(.verdict != "pass")'
 
             EXIT STATUS
               0   nothing failed; with --strict, nothing is to be warned of either
@@ -28,8 +28,8 @@ struct CADoctor: AsyncParsableCommand {
     @Flag(help: "Warnings count as failures.")
     var strict = false
 
-    @Flag(help: "JSON with a schemaVersion, for programs.")
-    var json = false
+    @Option(help: "text, json or yaml.")
+    var format = AnswerFormat.text
 
     @OptionGroup var admin: AdminOptions
 
@@ -42,7 +42,7 @@ struct CADoctor: AsyncParsableCommand {
             StandardError.write("error: \(failure.description)\n" + (failure.hint.map { "hint: \($0)\n" } ?? ""))
             throw ExitCode(2)
         }
-        print(json ? try report.json() : report.text, terminator: "")
+        print(try format.document?.text(report) ?? report.text, terminator: "")
         if report.isBad(strict: strict) { throw ExitCode.failure }
     }
 }
@@ -65,7 +65,7 @@ struct DoctorReport: Encodable, Equatable {
 
     init(_ response: Culvert_Authority_V1_ExamineResponse) {
         trustDomain = response.trustDomain
-        examinedAt = Date(timeIntervalSince1970: Double(response.examinedAt))
+        examinedAt = Date(wire: response.examinedAt)
         findings = response.findings.map {
             Line(
                 check: $0.check, verdict: AuthorityExamination.Verdict($0.verdict),
@@ -75,13 +75,6 @@ struct DoctorReport: Encodable, Equatable {
 
     func isBad(strict: Bool) -> Bool {
         findings.isEmpty || findings.contains { $0.verdict == .fail || (strict && $0.verdict == .warn) }
-    }
-
-    func json() throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        encoder.dateEncodingStrategy = .iso8601
-        return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
     }
 
     var text: String {

@@ -107,7 +107,7 @@ struct CAMint: AsyncParsableCommand {
     }
 
     private func report(_ response: Culvert_Authority_V1_MintResponse) {
-        func time(_ seconds: Int64) -> String { Date(timeIntervalSince1970: Double(seconds)).formatted(.iso8601) }
+        func time(_ seconds: Int64) -> String { Date(wire: seconds).formatted(.iso8601) }
         var text = "\(id)\n  serial  \(response.serial)\n  until   \(time(response.notAfter))\n"
         if response.clampedFrom != 0 {
             text +=

@@ -58,7 +58,10 @@ struct CARotate: AsyncParsableCommand {
         try await CommandFailure.reporting {
             let call = RotationCall(options: options)
             let before = try await call.status()
-            if dryRun { return print(plan(before), terminator: "") }
+            if dryRun {
+                let plan = RotationPlan(before)
+                return print(try options.format.document?.text(plan) ?? plan.text, terminator: "")
+            }
             let since: UInt64
             if resume {
                 guard let rotation = before.rotation else {
@@ -80,22 +83,35 @@ struct CARotate: AsyncParsableCommand {
             }
         }
     }
+}
 
-    private func plan(_ report: AuthorityReport) -> String {
+/// What a rotation would do now, for `--dry-run`.
+struct RotationPlan: Encodable, Equatable {
+    /// Grows when a member changes its meaning or goes away; new members do not count.
+    let schemaVersion = 1
+    /// In their order.
+    let steps: [String]
+    /// Live nodes that have not acknowledged the newest bundle: it would wait for them.
+    let lagging: [String]
+
+    init(_ report: AuthorityReport) {
         let roots = report.authorities.filter { $0.kind == "root" }
-        let replaced = roots.filter { ["active", "old", "tainted"].contains($0.state) }
         let live = report.nodes.filter(\.live)
         let prepared = roots.first { $0.state == "prepared" }
-        var steps: [String] = []
-        steps.append(
-            prepared.map { "take the prepared authority \($0.id)" } ?? "prepare a new authority and publish it")
-        steps.append("wait until \(live.count) live nodes have acknowledged the bundle that has it, then sign with it")
-        for root in replaced {
+        var steps = [
+            prepared.map { "take the prepared authority \($0.id)" } ?? "prepare a new authority and publish it",
+            "wait until \(live.count) live nodes have acknowledged the bundle that has it, then sign with it",
+        ]
+        for root in roots where ["active", "old", "tainted"].contains(root.state) {
             steps.append("taint \(root.id): \(root.leaves) leaves are issued anew")
             steps.append("revoke \(root.id) when nothing depends on it any more (\(root.connections) connections now)")
         }
-        let late = live.filter { $0.behindSince != nil }.map(\.name)
-        let warning = late.isEmpty ? "" : "These nodes lag already: \(late.joined(separator: ", "))\n"
+        self.steps = steps
+        lagging = live.filter { $0.behindSince != nil }.map(\.name)
+    }
+
+    var text: String {
+        let warning = lagging.isEmpty ? "" : "These nodes lag already: \(lagging.joined(separator: ", "))\n"
         return steps.enumerated().map { "\($0 + 1). \($1)\n" }.joined() + warning
     }
 }

@@ -14,13 +14,13 @@ struct CAStatus: AsyncParsableCommand {
 
             EXAMPLES
               culvert ca status
-              culvert ca status --json | jq -r '.nodes[] | select(.behindSince) | "\\(.name) \\(.acknowledgedSequence)"'
-              culvert ca status --json | jq '.waiting'
+              culvert ca status --format json | jq -r '.nodes[] | select(.behindSince) | "\\(.name) \\(.acknowledgedSequence)"'
+              culvert ca status --format json | jq '.waiting'
             """
     )
 
-    @Flag(help: "JSON with a schemaVersion, for programs.")
-    var json = false
+    @Option(help: "table, json or yaml.")
+    var format = TableFormat.table
 
     @OptionGroup var admin: AdminOptions
 
@@ -30,7 +30,7 @@ struct CAStatus: AsyncParsableCommand {
                 try await client.status(.init(), options: options)
             }
             let report = AuthorityReport(response)
-            print(json ? try report.json() : report.text(now: Date()), terminator: "")
+            print(try format.document?.text(report) ?? report.text(now: Date()), terminator: "")
         }
     }
 }

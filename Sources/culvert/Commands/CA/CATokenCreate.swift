@@ -1,4 +1,5 @@
 import ArgumentParser
+import Authority
 import FoundationEssentials
 import MeshAPI
 
@@ -8,8 +9,8 @@ struct CATokenCreate: AsyncParsableCommand {
         commandName: "create",
         abstract: "Makes a join token, with which one node attests once.",
         discussion: """
-            Standard output is the token and nothing else; with --nodes-from a line "NODE TOKEN" for each. The authority \
-            keeps only digests of them: they are shown once.
+            Standard output is the token and nothing else; with --nodes-from a line "NODE TOKEN" for each, and with --format a \
+            document. The authority keeps only digests of them: they are shown once.
 
             EXAMPLES
               culvert ca token create --node node-a
@@ -27,6 +28,9 @@ struct CATokenCreate: AsyncParsableCommand {
     @Option(help: ArgumentHelp("How long the token is good for, at most 7d.", valueName: "duration"))
     var ttl = ArgumentDuration(.seconds(600))
 
+    @Option(help: "text, json or yaml.")
+    var format = AnswerFormat.text
+
     @OptionGroup var admin: AdminOptions
 
     func validate() throws {
@@ -36,26 +40,29 @@ struct CATokenCreate: AsyncParsableCommand {
     func run() async throws {
         try await CommandFailure.reporting {
             let nodes = try node.map { [$0] } ?? names()
+            // All of them first: a token that nobody is shown is of no use.
+            for name in nodes {
+                do { _ = try NodeName(name) } catch { throw CommandFailure("\(error)") }
+            }
             let ttlSeconds = UInt32(clamping: ttl.value.components.seconds)
-            let created = try await admin.call { client, options in
-                var created: [Culvert_Authority_V1_CreateJoinTokenResponse] = []
+            let tokens = try await admin.call { client, options in
+                var tokens: [TokenReport.Token] = []
                 for node in nodes {
                     var request = Culvert_Authority_V1_CreateJoinTokenRequest()
                     request.node = node
                     request.ttlSeconds = ttlSeconds
-                    created.append(try await client.createJoinToken(request, options: options))
+                    tokens.append(.init(node: node, try await client.createJoinToken(request, options: options)))
                 }
-                return created
+                return tokens
             }
-            guard let first = created.first else { return }
-            let end = Date(timeIntervalSince1970: Double(first.expiresAt)).formatted(.iso8601)
-            if node != nil {
-                StandardError.write("Join token for node \(nodes[0]): good once, until \(end).\n")
-                print(first.token)
-            } else {
-                StandardError.write("Join tokens for \(nodes.count) nodes: each good once, until \(end).\n")
-                for (name, response) in zip(nodes, created) { print("\(name) \(response.token)") }
+            guard let end = tokens.first?.expiresAt.formatted(.iso8601) else {
+                throw CommandFailure("--nodes-from: no node is named in \(nodesFrom ?? "")")
             }
+            StandardError.write(
+                node.map { "Join token for node \($0): good once, until \(end).\n" }
+                    ?? "Join tokens for \(nodes.count) nodes: each good once, until \(end).\n")
+            let lines = tokens.map { node == nil ? "\($0.node) \($0.token)\n" : "\($0.token)\n" }
+            print(try format.document?.text(TokenReport(tokens: tokens)) ?? lines.joined(), terminator: "")
         }
     }
 
@@ -64,4 +71,23 @@ struct CATokenCreate: AsyncParsableCommand {
         do { text = try TextFile.read(nodesFrom ?? "") } catch { throw CommandFailure("--nodes-from: \(error)") }
         return text.split(whereSeparator: \.isWhitespace).map { String($0) }
     }
+}
+
+/// The tokens that were made, for programs.
+struct TokenReport: Encodable {
+    struct Token: Encodable {
+        let node: String
+        let token: String
+        let expiresAt: Date
+
+        init(node: String, _ response: Culvert_Authority_V1_CreateJoinTokenResponse) {
+            self.node = node
+            token = response.token
+            expiresAt = Date(wire: response.expiresAt)
+        }
+    }
+
+    /// Grows when a member changes its meaning or goes away; new members do not count.
+    let schemaVersion = 1
+    let tokens: [Token]
 }

@@ -24,8 +24,8 @@ enum RotationExit {
 
 /// What every command that changes authorities takes.
 struct RotationOptions: ParsableArguments {
-    @Flag(help: "JSON with a schemaVersion, for programs.")
-    var json = false
+    @Option(help: "text, json or yaml.")
+    var format = AnswerFormat.text
 
     @OptionGroup var admin: AdminOptions
 }
@@ -162,8 +162,8 @@ struct RotationCall {
     }
 
     func print(_ outcome: Outcome) throws {
-        if options.json { return Swift.print(try AuthorityReport.json(outcome), terminator: "") }
-        for step in outcome.steps { Swift.print(RotationProgress.text(step)) }
+        let lines = outcome.steps.map { RotationProgress.text($0) + "\n" }
+        Swift.print(try options.format.document?.text(outcome) ?? lines.joined(), terminator: "")
     }
 }
 

@@ -32,10 +32,6 @@ struct CertList: AsyncParsableCommand {
             """
     )
 
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json, yaml
-    }
-
     @Argument(help: ArgumentHelp("Directories and files to read; \"-\" is standard input.", valueName: "DIR|FILE|-"))
     var paths: [String]
 
@@ -46,7 +42,7 @@ struct CertList: AsyncParsableCommand {
     var expiresIn: RenewalThreshold?
 
     @Option(help: "table, json or yaml.")
-    var format: Format = .table
+    var format: TableFormat = .table
 
     @OptionGroup var time: JudgedTime
 
@@ -58,7 +54,7 @@ struct CertList: AsyncParsableCommand {
             let worst = rows.reduce(InspectionStatus.well) { $0.joined($1.status) }
             let isEmpty = collection.members.isEmpty && !collection.problems.isEmpty
             return CertificateAnswer(
-                output: try DocumentFormat(rawValue: format.rawValue)?.text(CertificateDocument(rows, of: collection))
+                output: try format.document?.text(CertificateDocument(rows, of: collection))
                     ?? (rows.isEmpty ? "" : CertificateRow.table(rows).render(Ink(for: STDOUT_FILENO))),
                 notes: collection.notes(ink: Ink(for: STDERR_FILENO), namesSkipped: false),
                 status: (isEmpty ? .unreadable : worst).rawValue)

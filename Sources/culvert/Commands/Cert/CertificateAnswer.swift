@@ -26,14 +26,6 @@ struct CertificateAnswer {
     }
 }
 
-/// `--format` of the commands that answer in lines or in one document.
-enum AnswerFormat: String, ExpressibleByArgument, CaseIterable {
-    case text, json, yaml
-
-    /// `nil` for lines.
-    var document: DocumentFormat? { DocumentFormat(rawValue: rawValue) }
-}
-
 /// `--at`
 struct JudgedTime: ParsableArguments {
     @Option(help: ArgumentHelp("Judge validity at this time instead of now (RFC 3339).", valueName: "TIME"))

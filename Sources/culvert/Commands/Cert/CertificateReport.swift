@@ -76,7 +76,7 @@ struct CertificateReport: Encodable, Sendable {
             case .leaf: id == nil ? .leaf : .svid
             }
         version = certificate.version == .v3 ? 3 : 1
-        serial = CertificateOutput.hexadecimal(certificate.serialNumber.bytes)
+        serial = certificate.serial
         serialDecimal = CertificateOutput.decimal(certificate.serialNumber.bytes)
         signatureAlgorithm = CertificateNames.signature(certificate.signatureAlgorithm)
         issuer = CertificateNames.distinguished(certificate.issuer)
@@ -99,9 +99,7 @@ struct CertificateReport: Encodable, Sendable {
             }
         }
         ski = (try? certificate.extensions.subjectKeyIdentifier).map { CertificateOutput.hexadecimal($0.keyIdentifier) }
-        aki = (try? certificate.extensions.authorityKeyIdentifier)?.keyIdentifier.map {
-            CertificateOutput.hexadecimal($0)
-        }
+        aki = certificate.signerKeyIdentifier
         extensions = certificate.extensions.map(ExtensionReport.init)
         let der = certificate.der()
         sha256 = CertificateOutput.hexadecimal(SHA256.hash(data: der))

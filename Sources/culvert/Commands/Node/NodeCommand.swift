@@ -7,8 +7,4 @@ struct NodeCommand: AsyncParsableCommand {
         abstract: "The nodes that have joined: what they hold, and whether they may.",
         subcommands: [NodeList.self, NodeShow.self, NodeBanCommand.self, NodeUnban.self, NodeEvict.self]
     )
-
-    enum Format: String, ExpressibleByArgument, CaseIterable {
-        case table, json
-    }
 }

@@ -25,8 +25,8 @@ struct NodeList: AsyncParsableCommand {
             """
     )
 
-    @Option(help: "table or json.")
-    var format = NodeCommand.Format.table
+    @Option(help: "table, json or yaml.")
+    var format = TableFormat.table
 
     @OptionGroup var admin: AdminOptions
 
@@ -36,10 +36,8 @@ struct NodeList: AsyncParsableCommand {
                 try await client.listNodes(.init(), options: options)
             }
             let list = NodeListReport(response, now: Date())
-            switch format {
-            case .json: print(try NodeListReport.json(list), terminator: "")
-            case .table: print(list.text(now: Date(), Ink(for: STDOUT_FILENO)), terminator: "")
-            }
+            print(
+                try format.document?.text(list) ?? list.text(now: Date(), Ink(for: STDOUT_FILENO)), terminator: "")
         }
     }
 }

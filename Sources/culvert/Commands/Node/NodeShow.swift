@@ -23,8 +23,8 @@ struct NodeShow: AsyncParsableCommand {
     @Argument(help: "The node's name.")
     var name: String
 
-    @Option(help: "table or json.")
-    var format = NodeCommand.Format.table
+    @Option(help: "table, json or yaml.")
+    var format = TableFormat.table
 
     @OptionGroup var admin: AdminOptions
 
@@ -36,10 +36,8 @@ struct NodeShow: AsyncParsableCommand {
                 try await client.showNode(request, options: options)
             }
             let report = NodeDetailReport(response, now: Date())
-            switch format {
-            case .json: print(try NodeListReport.json(report), terminator: "")
-            case .table: print(report.text(now: Date(), Ink(for: STDOUT_FILENO)), terminator: "")
-            }
+            print(
+                try format.document?.text(report) ?? report.text(now: Date(), Ink(for: STDOUT_FILENO)), terminator: "")
         }
     }
 }
