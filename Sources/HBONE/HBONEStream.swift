@@ -1,8 +1,8 @@
 /// What the connection knows of one stream between its HEADERS and its close.
+///
+/// There are as many as there are tunnelled connections, most of them idle: the flags stand together, so that they share words.
 public final class HBONEStream {
     public let id: Int32
-    /// The subclass's own: handed back with every hook that moves bytes.
-    public final var owner: AnyObject?
 
     /// The subclass knows of it, and will be told of its close.
     final var isReported: Bool
@@ -26,19 +26,22 @@ public final class HBONEStream {
     /// The peer's END_STREAM came.
     final var peerEnded = false
     final var isClosed = false
+    final var owesWindowUpdate = false
+    /// In the list of streams that have something to send.
+    final var isReady = false
+    /// The last read filled its room: the next may be large.
+    final var isBulk = false
+
     /// Passed to the subclass and not yet consumed, in bytes.
     final var unconsumed = 0
     /// Consumed, and not yet given back to the peer by a WINDOW_UPDATE.
     final var unreturned = 0
-    final var owesWindowUpdate = false
     /// What the peer may still send, and what we may.
     final var receiveWindow: Int
     final var sendWindow: Int
-    /// In the list of streams that have something to send.
-    final var isReady = false
     final var nextReady: HBONEStream?
-    /// The last read filled its room: the next may be large.
-    final var isBulk = false
+    /// The subclass's own: handed back with every hook that moves bytes.
+    public final var owner: AnyObject?
 
     init(id: Int32, isReported: Bool, isOpened: Bool, receiveWindow: Int, sendWindow: Int) {
         self.id = id

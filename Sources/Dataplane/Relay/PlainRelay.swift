@@ -17,7 +17,7 @@ final class PlainRelay: PodConnection {
     private var idleWatch: IdleWatch?
     private static let readsMax = 16
     static let socketCount = 2
-    let account: SocketBudget.Account
+    var account: SocketBudget.Account { pod.account(of: record) }
     var socketCount: Int { PlainRelay.socketCount }
     var heldBytes: Int { client.heldBytes + server.heldBytes }
 
@@ -45,7 +45,6 @@ final class PlainRelay: PodConnection {
     ) {
         self.pod = pod
         self.record = record
-        account = pod.account(of: record)
         worker = pod.worker
         opened = pod.worker.loop.now
         client = RelaySocket(pod: pod, descriptor: accepted)

@@ -17,11 +17,10 @@ class TunnelledSocket: AppSocket, PodConnection {
     private var streamIsClosed = false
     private var isFinished = false
     private var idleWatch: IdleWatch?
-    let account: SocketBudget.Account
+    final var account: SocketBudget.Account { pod.account(of: record) }
 
     init(pod: PodProxy, descriptor: consuming OwnedDescriptor, record: ConnectionRecord) {
         self.record = record
-        account = pod.account(of: record)
         opened = pod.worker.loop.now
         super.init(pod: pod, descriptor: descriptor)
         pod.add(self)
