@@ -1,6 +1,6 @@
 # Culvert's verbs. `make demo` and `make test` each take a bare Debian 12 with Swift 6.3 all the way.
 
-PACKAGES := pkg-config strace libssl-dev libnghttp2-dev libpq-dev libsqlite3-dev zlib1g-dev nftables iproute2 openssl nghttp2-client postgresql python3-h2 python3-pip curl
+PACKAGES := pkg-config strace libssl-dev libnghttp2-dev libpq-dev libbpf-dev libsqlite3-dev zlib1g-dev nftables iproute2 openssl nghttp2-client postgresql python3-h2 python3-pip curl
 # What only the benchmark needs.
 BENCH_PACKAGES := gcc libc6-dev iperf3 wrk nginx-light haproxy stunnel4 util-linux
 ENVOY := 1.40.0

@@ -90,6 +90,11 @@ let package = Package(
             .target(name: "CLinux"),
             // libpq, opened only where it is used.
             .target(name: "CPostgreSQL"),
+            // libbpf's headers are Debian's libbpf-dev; the library is opened when it is needed.
+            .target(name: "CLibBPF"),
+            // The eBPF programs of `bpf/`, compiled by the toolchain's own clang.
+            .plugin(name: "CompileBPF", capability: .buildTool(), path: "bpf/plugin"),
+            .target(name: "BPFPrograms", swiftSettings: settings, plugins: ["CompileBPF"]),
         ],
         // Vocabulary.
         module("IPAddressing", []),
@@ -100,7 +105,9 @@ let package = Package(
         // Engines: what needs neither sockets nor the cluster, and what only touches the kernel.
         module("HBONE", ["SPIFFE", "COpenSSL", "CNGHTTP2"], tests: ["HTTP2Frames"], settings: hotSettings),
         module("LinuxNetworking", ["CLinux", "IPAddressing"], tests: ["NamespaceKit"], settings: hotSettings),
-        module("Redirection", ["LinuxNetworking", "IPAddressing"], tests: ["NamespaceKit"]),
+        module(
+            "Redirection", ["LinuxNetworking", "IPAddressing", "CLibBPF", "BPFPrograms"],
+            tests: ["NamespaceKit", "CLinux"]),
         module("PostgreSQL", ["CPostgreSQL"], tests: ["DatabaseKit"]),
         module(
             "Authority",

@@ -6,6 +6,7 @@ enum RouteRequest {
     private enum Kind {
         static let newLink: UInt16 = 16
         static let deleteLink: UInt16 = 17
+        static let getLink: UInt16 = 18
         static let newAddress: UInt16 = 20
         static let getAddress: UInt16 = 22
         static let newRoute: UInt16 = 24
@@ -14,6 +15,8 @@ enum RouteRequest {
         static let newRule: UInt16 = 32
         static let deleteRule: UInt16 = 33
         static let getRule: UInt16 = 34
+        static let getFilter: UInt16 = 46
+        static let getNamespaceID: UInt16 = 90
     }
 
     // MARK: - Links
@@ -71,6 +74,31 @@ enum RouteRequest {
     static func deleteLink(_ link: UInt32) -> NetlinkMessage {
         var message = NetlinkMessage(type: Kind.deleteLink, flags: .acknowledge)
         appendLink(&message, index: link)
+        return message
+    }
+
+    static func listLinks() -> NetlinkMessage {
+        var message = NetlinkMessage(type: Kind.getLink, flags: .dump)
+        appendLink(&message)
+        return message
+    }
+
+    /// struct tcmsg.
+    static func listFilters(_ link: UInt32, parent: UInt32) -> NetlinkMessage {
+        var message = NetlinkMessage(type: Kind.getFilter, flags: .dump)
+        message.append([UInt8(AF_UNSPEC), 0, 0, 0])
+        message.append(link)
+        message.append(UInt32(0))
+        message.append(parent)
+        message.append(UInt32(0))
+        return message
+    }
+
+    /// struct rtgenmsg, padded; NETNSA_FD.
+    static func namespaceID(of namespace: Int32) -> NetlinkMessage {
+        var message = NetlinkMessage(type: Kind.getNamespaceID, flags: .acknowledge)
+        message.append([UInt8(AF_UNSPEC), 0, 0, 0])
+        message.attribute(3, namespace)
         return message
     }
 

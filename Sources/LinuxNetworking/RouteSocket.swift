@@ -50,7 +50,7 @@ public final class RouteSocket {
     /// Where routes are without a table of their own.
     public static let mainTable: UInt32 = 254
 
-    private let netlink: NetlinkSocket
+    let netlink: NetlinkSocket
 
     public init() throws(Errno) { netlink = try NetlinkSocket(.route) }
 

@@ -27,6 +27,8 @@ public final class Agent: Service {
     private let redirector: any PodRedirector
     private let handoff: any PodHandoff
     private let publisher: any MeshPublisher
+    private let meshGuard: (any MeshGuard)?
+    private let verificationInterval: Duration
     private let onExit: OnExit
     private let logger: Logger
 
@@ -36,10 +38,11 @@ public final class Agent: Service {
     private let wakeUps: AsyncStream<Void>
     private let wakeUp: AsyncStream<Void>.Continuation
 
+    /// Every `verificationInterval` a few pods are compared with the kernel, and what somebody else changed is mended.
     public init(
         node: String, source: any PodSource, namespaces: any PodNamespaces = KernelPodNamespaces(),
-        redirector: any PodRedirector, handoff: any PodHandoff, publisher: any MeshPublisher, onExit: OnExit,
-        logger: Logger
+        redirector: any PodRedirector, handoff: any PodHandoff, publisher: any MeshPublisher,
+        meshGuard: (any MeshGuard)? = nil, verificationInterval: Duration = .seconds(5), onExit: OnExit, logger: Logger
     ) {
         self.node = node
         self.source = source
@@ -47,6 +50,8 @@ public final class Agent: Service {
         self.redirector = redirector
         self.handoff = handoff
         self.publisher = publisher
+        self.meshGuard = meshGuard
+        self.verificationInterval = verificationInterval
         self.onExit = onExit
         self.logger = logger
         (wakeUps, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -102,22 +107,73 @@ public final class Agent: Service {
         var enroller = try PodEnroller(
             node: node, namespaces: namespaces, redirector: redirector, handoff: handoff, logger: logger)
         var published: ClusterState?
+        var isGuardPublished = false
+        var verification = ContinuousClock.now + verificationInterval
         for await _ in wakeUps {
             let (cluster, isStopping) = inbox.withLock { ($0.cluster, $0.isStopping) }
             if isStopping { break }
             guard let cluster else { continue }
+            if cluster != published { isGuardPublished = false }
+            // First, and again until it succeeds: plaintext to an address that the guard does not know would pass.
+            if !isGuardPublished { isGuardPublished = publishGuard(cluster) }
             if cluster != published {
                 // Before the pods: the proxy is to know where a new pod's connections may go when it gets the pod.
                 publish(cluster)
-                published = cluster
+            }
+            if published == nil { clearForeignGuards(enroller) }
+            published = cluster
+            if .now >= verification {
+                enroller.verify()
+                verification = .now + verificationInterval
             }
             await enroller.reconcile(with: cluster, now: .now)
+            reportRefusals()
             phases.withLock { $0 = enroller.plan.entries.mapValues(\.phase) }
             start.finish()
         }
         guard !Task.isCancelled, onExit == .remove else { return }
         enroller.withdrawAll(now: .now)
         await handoff.settle()
+        meshGuard?.removeIfUnused()
+    }
+
+    /// False when it is to be tried again.
+    private func publishGuard(_ cluster: ClusterState) -> Bool {
+        do {
+            try meshGuard?.publish(cluster.guardedAddresses)
+            return true
+        } catch {
+            logger.error("Guard does not know all enrolled addresses", metadata: ["reason": "\(error)"])
+            return false
+        }
+    }
+
+    /// Of pods that no record speaks of, such as when the directory of the records was lost: nobody else would remove them.
+    private func clearForeignGuards(_ enroller: PodEnroller) {
+        for uid in meshGuard?.pods ?? [] where enroller.plan.entries[uid] == nil {
+            do {
+                try meshGuard?.detach(pod: uid)
+                logger.warning("Guard of an unknown pod removed", metadata: ["pod": "\(uid)"])
+            } catch {
+                logger.error(
+                    "Guard of an unknown pod not removed", metadata: ["pod": "\(uid)", "reason": "\(error)"])
+            }
+        }
+    }
+
+    private func reportRefusals() {
+        do {
+            for event in try meshGuard?.takeEvents() ?? [] {
+                logger.warning(
+                    event.isDropped ? "Guard dropped a packet" : "Guard would have dropped a packet",
+                    metadata: [
+                        "pod": "\(event.pod ?? "gone")", "direction": "\(event.direction)", "reason": "\(event.reason)",
+                        "source": "\(event.source)", "destination": "\(event.destination)",
+                    ])
+            }
+        } catch {
+            logger.error("Guard's events cannot be read", metadata: ["reason": "\(error)"])
+        }
     }
 
     private func publish(_ cluster: ClusterState) {

@@ -111,6 +111,12 @@ public struct EnrolmentPlan: Sendable {
         entries[pod.uid] = entry
     }
 
+    /// Somebody has changed the redirection of an enrolled pod: it is to be installed again, and the proxy keeps the pod.
+    public mutating func drifted(uid: String) {
+        guard entries[uid]?.phase == .enrolled else { return }
+        entries[uid]?.phase = .recorded
+    }
+
     public mutating func withdrawn(uid: String) {
         entries[uid] = nil
     }

@@ -36,6 +36,14 @@ public struct NFTPodRedirector: PodRedirector {
         return count
     }
 
+    public func drift(uid: String, in namespace: NetworkNamespace) throws -> [String] {
+        switch try redirection(uid, namespace).state() {
+        case .complete: []
+        case .absent: ["redirection"]
+        case .partial(let missing): missing
+        }
+    }
+
     public func remove(uid: String, from namespace: NetworkNamespace?) throws {
         if let namespace {
             try redirection(uid, namespace).remove()

@@ -13,6 +13,11 @@ struct PodEnroller {
     private let logger: Logger
     /// Kept open while the pod is enrolled: the redirection can be removed even when the path leads elsewhere by then.
     private var held: [String: NetworkNamespace] = [:]
+    /// The last one that was compared with the kernel.
+    private var verified: String?
+    /// How often somebody else's changes were mended.
+    private(set) var repairs = 0
+    private static let verificationsMax = 4
 
     init(
         node: String, namespaces: any PodNamespaces, redirector: any PodRedirector, handoff: any PodHandoff,
@@ -38,6 +43,29 @@ struct PodEnroller {
             let steps = plan.steps(desired: desired, observed: observed, now: now)
             if steps.isEmpty { return }
             for step in steps { await perform(step, now: now) }
+        }
+    }
+
+    /// Compares the next few enrolled pods with the kernel, in turn: each within minutes on a node of hundreds. What
+    /// differs is mended by the next `reconcile`.
+    mutating func verify() {
+        let enrolled = plan.entries.filter { $0.value.phase == .enrolled }.keys.sorted()
+        let behind = enrolled.filter { uid in verified.map { uid > $0 } ?? true }
+        for uid in (behind + enrolled.filter { !behind.contains($0) }).prefix(Self.verificationsMax) {
+            verified = uid
+            guard let namespace = held[uid] else { continue }
+            var metadata = metadata(uid)
+            do {
+                let missing = try redirector.drift(uid: uid, in: namespace)
+                if missing.isEmpty { continue }
+                metadata["missing"] = "\(missing.joined(separator: ", "))"
+            } catch {
+                metadata["reason"] = "\(error)"
+            }
+            repairs += 1
+            metadata["repairs"] = "\(repairs)"
+            plan.drifted(uid: uid)
+            logger.warning("Pod's redirection was changed by somebody; will be installed again", metadata: metadata)
         }
     }
 

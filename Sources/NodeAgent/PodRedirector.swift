@@ -11,6 +11,8 @@ public protocol PodRedirector: Sendable {
     func install(uid: String, netns path: String, in namespace: NetworkNamespace) throws -> Bool
     /// Ends the connections that were opened around the proxy, so that they are opened again through it. Answers how many.
     func resetConnections(uid: String, in namespace: NetworkNamespace) throws -> Int
+    /// What is missing of what was installed, or was changed by somebody; `install` mends it.
+    func drift(uid: String, in namespace: NetworkNamespace) throws -> [String]
     /// Removes what was installed, then the record. `nil` when the namespace is gone, and everything in it. Unknown uids
     /// are ignored.
     func remove(uid: String, from namespace: NetworkNamespace?) throws

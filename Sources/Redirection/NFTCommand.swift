@@ -21,7 +21,7 @@ struct NFTCommand {
     /// All of the text is one transaction.
     func apply(_ ruleset: String) throws(RedirectionError) {
         let result = try run(["-f", "-"], input: ruleset)
-        guard result.status == 0 else { throw .nftFailed(status: result.status, message: trimmed(result.errors)) }
+        guard result.status == 0 else { throw .nftFailed(status: result.status, message: oneLine(result.errors)) }
     }
 
     /// The table as nft prints it, without the counters' values; `nil` when there is none.
@@ -37,7 +37,7 @@ struct NFTCommand {
         if result.status == 0 { return result.output }
         // ENOENT has no status of its own.
         if result.errors.contains("No such file or directory") { return nil }
-        throw .nftFailed(status: result.status, message: trimmed(result.errors))
+        throw .nftFailed(status: result.status, message: oneLine(result.errors))
     }
 
     private func run(_ arguments: [String], input: String) throws(RedirectionError) -> ChildProcess.Output {
@@ -46,10 +46,5 @@ struct NFTCommand {
         } catch {
             throw error.code == ETIMEDOUT ? .nftTimedOut(after: timeout) : .kernel(error)
         }
-    }
-
-    /// An error's text is for one line of a log.
-    private func trimmed(_ text: String) -> String {
-        String(text.prefix(1000).split(whereSeparator: \.isNewline).joined(separator: " | "))
     }
 }

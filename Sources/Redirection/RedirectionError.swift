@@ -10,6 +10,12 @@ public enum RedirectionError: Error, Equatable, Sendable {
     /// The record of the settings from before cannot be used.
     case record(path: String, reason: String)
     case invalidPod(String)
+    /// libbpf is not on this machine, or too old.
+    case libraryMissing
+    /// The kernel does not take an eBPF program; with its words, on one line.
+    case programRefused(name: String, reason: Errno, log: String)
+    /// The guard has nowhere to stand: with the interfaces found.
+    case noHostEnd([String])
 }
 
 extension RedirectionError: CustomStringConvertible {
@@ -27,6 +33,14 @@ extension RedirectionError: CustomStringConvertible {
             "\(error)"
         case .record(let path, let reason):
             "\(path): \(reason)"
+        case .libraryMissing:
+            "libbpf.so.1 is not installed: install the libbpf1 package"
+        case .programRefused(_, let reason, let log):
+            "\(reason)" + (reason.code == 1 ? "; CAP_BPF and CAP_NET_ADMIN are needed" : "")
+                + (log.isEmpty ? "" : ": \(log)")
+        case .noHostEnd(let interfaces):
+            "the guard finds no veth of the pod with its other end in the agent's own network namespace (the pod has "
+                + (interfaces.isEmpty ? "no interface" : interfaces.joined(separator: ", ")) + ")"
         case .invalidPod(let uid):
             "pod UID '\(uid)' is not 1 to 128 characters of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
         }

@@ -7,7 +7,7 @@ struct ExecutableTests {
     func libraries() throws {
         let needed = TestNetwork.shell("readelf -d \(try #require(culvertBinary)) | grep NEEDED")
         #expect(needed.contains("libssl"), "\(needed)")
-        for library in ["libpq", "libgssapi", "libldap", "libgnutls"] {
+        for library in ["libpq", "libbpf", "libgssapi", "libldap", "libgnutls"] {
             #expect(!needed.contains(library), "every proxy would have \(library) in its memory: \(needed)")
         }
     }

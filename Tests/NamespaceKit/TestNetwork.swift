@@ -21,7 +21,8 @@ public final class TestNetwork: Sendable {
     }
 
     public let hosts: [Host]
-    private let bridge: NetworkNamespace
+    /// The node of these pods: the other ends of their veths, `host0` and on, are in it.
+    public let bridge: NetworkNamespace
 
     /// Host `n` has 10.244.9.(10+n)/24 and fd00:244:9::(10+n)/64 on `eth0`, and everything else is reachable there too as
     /// far as its routes say.

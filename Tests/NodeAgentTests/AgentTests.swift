@@ -18,14 +18,14 @@ struct AgentTests {
     /// Runs an agent while `body` runs, then shuts it down gracefully.
     private func withAgent(
         _ redirector: ScriptedRedirector, _ namespaces: ScriptedNamespaces, onExit: Agent.OnExit = .leave,
-        _ body: (Agent) async throws -> Void
+        verificationInterval: Duration = .seconds(5), _ body: (Agent) async throws -> Void
     ) async throws {
         var quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         quiet.logLevel = .critical
         let agent = Agent(
             node: "node-a", source: source, namespaces: namespaces, redirector: redirector,
             handoff: JournalledHandoff(journal: journal), publisher: JournalledPublisher(journal: journal),
-            onExit: onExit, logger: quiet)
+            verificationInterval: verificationInterval, onExit: onExit, logger: quiet)
         let group = ServiceGroup(services: [agent], logger: quiet)
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
@@ -62,6 +62,21 @@ struct AgentTests {
         let withdrawal = journal.lines.drop { $0 != "remove web" }
         #expect(Array(withdrawal.prefix(2)) == ["remove web", "delete web"])
         #expect(journal.lines.count { $0 == "install db" } == 1)
+    }
+
+    @Test("installs again what somebody has changed, and leaves the others alone")
+    func drift() async throws {
+        let redirector = redirector()
+        try await withAgent(redirector, ScriptedNamespaces(), verificationInterval: .milliseconds(1)) { agent in
+            source.deliver(try cluster(pod("web"), pod("db")))
+            #expect(await journal.waits(for: "add db as default"))
+            redirector.drift("web", ["ruleset"])
+            #expect(await journal.waits(for: "install web", count: 2))
+            #expect(await journal.waits(for: "add web as default", count: 2))
+            #expect(agent.podPhases["web"] == .enrolled)
+        }
+        #expect(journal.lines.count { $0 == "install db" } == 1)
+        #expect(journal.lines.count { $0 == "reset web" } == 1)
     }
 
     @Test("tries a failing pod again without holding up the others")

@@ -87,6 +87,7 @@ final class ScriptedRedirector: PodRedirector {
         var records: [String: PodRecord] = [:]
         var bypassed: Set<String> = []
         var failures: [String: String] = [:]
+        var drifts: [String: [String]] = [:]
     }
 
     private let state: Mutex<State>
@@ -125,6 +126,13 @@ final class ScriptedRedirector: PodRedirector {
         state.withLock { _ = $0.bypassed.remove(uid) }
         return 1
     }
+
+    func drift(uid: String, in namespace: NetworkNamespace) throws -> [String] {
+        state.withLock { $0.drifts.removeValue(forKey: uid) } ?? []
+    }
+
+    /// Once.
+    func drift(_ uid: String, _ missing: [String]) { state.withLock { $0.drifts[uid] = missing } }
 
     func remove(uid: String, from namespace: NetworkNamespace?) throws {
         try act(namespace == nil ? "forget" : "remove", uid)

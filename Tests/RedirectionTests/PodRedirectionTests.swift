@@ -17,17 +17,9 @@ private func isError(_ codes: Int32...) -> (any Error) -> Bool {
     { error in (error as? Errno).map { codes.contains($0.code) } == true }
 }
 
-/// Names the lines that differ.
 private func expectTrace(of fixture: PodFixture, _ before: String, _ location: SourceLocation = #_sourceLocation) throws
 {
-    let difference = try fixture.trace().split(separator: "\n").difference(from: before.split(separator: "\n"))
-    let lines = difference.map { change in
-        switch change {
-        case .insert(_, let line, _): "+ \(line)"
-        case .remove(_, let line, _): "- \(line)"
-        }
-    }
-    #expect(lines == [], sourceLocation: location)
+    expectSame(before, try fixture.trace(), location)
 }
 
 @Suite("Pod redirection: installing and removing", .enabled(if: canRun, reason))

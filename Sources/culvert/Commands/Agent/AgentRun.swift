@@ -1,6 +1,8 @@
 public import ArgumentParser
+import LinuxNetworking
 import Logging
 public import NodeAgent
+import Redirection
 import ServiceLifecycle
 import UnixSignals
 
@@ -15,7 +17,12 @@ struct AgentRun: AsyncParsableCommand {
             proxy, and none leaves them in plaintext. A file with mistakes is refused with the line of each; the running \
             mesh stays.
 
-            Needs CAP_NET_ADMIN and CAP_SYS_ADMIN, and the nft program.
+            Besides, a guard on the host's end of each enrolled pod's veth drops all TCP between enrolled addresses that \
+            is not the tunnel, whatever becomes of the pod's own rules, the agent and the proxy. With --guard audit it only \
+            counts and logs what it would drop. It needs a kernel with eBPF and libbpf; without them the agent does not \
+            start, unless told to do without the guard.
+
+            Needs CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF, and the nft program.
 
             Ended by SIGTERM or SIGINT it takes all pods out again, unless told to leave them. Ended in any other way it \
             leaves them enrolled: they stay closed rather than open, and the next agent adopts them.
@@ -26,6 +33,8 @@ struct AgentRun: AsyncParsableCommand {
             """
     )
 
+    static let standardRunDirectory = "/run/culvert"
+
     @Option(help: "The mesh file.")
     var mesh: String
 
@@ -33,11 +42,21 @@ struct AgentRun: AsyncParsableCommand {
     var node: String
 
     @Option(help: "A directory for the proxy's sockets and for what is on record about pods.")
-    var runDir = "/run/culvert"
+    var runDir = AgentRun.standardRunDirectory
 
     // A mesh file has one agent for its life: nobody is there to clean up behind it. An upgrade says `leave`.
     @Option(help: "What becomes of enrolled pods at the end: remove or leave.")
     var onExit = Agent.OnExit.remove
+
+    @Option(help: "What the guard does with plaintext between enrolled addresses: enforce, audit or off.")
+    var `guard` = GuardOption.enforce
+
+    @Option(
+        help: """
+            Where the guard is pinned, on a BPF file system. (default: \(PodGuard.standardDirectory), or bpf/culvert in a \
+            --run-dir other than the usual one)
+            """)
+    var bpfDir: String?
 
     @OptionGroup var logging: LoggingOptions
 
@@ -51,12 +70,15 @@ struct AgentRun: AsyncParsableCommand {
         logger[metadataKey: "node"] = "\(node)"
         let directory = try AgentDirectory(path: runDir)
         do {
+            let redirector = try NFTPodRedirector(stateDirectory: directory.pods, logger: logger)
+            let podGuard = try makeGuard(logger)
             let agent = Agent(
                 node: node,
                 source: MeshFilePodSource(path: mesh, logger: logger),
-                redirector: try NFTPodRedirector(stateDirectory: directory.pods, logger: logger),
+                redirector: podGuard.map { GuardedPodRedirector(redirector, podGuard: $0) } ?? redirector,
                 handoff: try ZDSPodHandoff(socketPath: directory.zdsSocket, logger: logger),
                 publisher: DiscoveryMeshPublisher(socketPath: directory.xdsSocket, logger: logger),
+                meshGuard: podGuard,
                 onExit: onExit,
                 logger: logger
             )
@@ -68,6 +90,33 @@ struct AgentRun: AsyncParsableCommand {
         directory.removeIfEmpty()
         logger.info("Agent ended")
     }
+
+    private func makeGuard(_ logger: Logger) throws -> PodGuard? {
+        guard let mode = `guard`.mode else {
+            logger.warning("Without the guard, only the pods' own rules keep plaintext in")
+            return nil
+        }
+        do {
+            // Two agents on one machine have two directories, and so two guards.
+            let usual = runDir == Self.standardRunDirectory ? PodGuard.standardDirectory : "\(runDir)/bpf/culvert"
+            return try PodGuard(directory: bpfDir ?? usual, mode: mode, host: .current())
+        } catch {
+            throw CommandFailure("the guard cannot be loaded: \(error)", hint: "do without it by --guard off")
+        }
+    }
 }
 
 extension Agent.OnExit: ExpressibleByArgument {}
+
+/// `--guard`
+enum GuardOption: String, CaseIterable, ExpressibleByArgument {
+    case enforce, audit, off
+
+    var mode: PodGuard.Mode? {
+        switch self {
+        case .enforce: .enforce
+        case .audit: .audit
+        case .off: nil
+        }
+    }
+}

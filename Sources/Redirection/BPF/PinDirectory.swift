@@ -1,0 +1,103 @@
+import CLibBPF
+import Glibc
+import LinuxNetworking
+
+/// Where one agent keeps what is to outlive it in the kernel: a directory on a BPF file system, such as `/sys/fs/bpf/culvert`.
+///
+/// Below it one directory per layout of the maps, so that an agent never takes another's maps for its own; in that the maps, and
+/// under `pods` a directory for each pod.
+struct PinDirectory: Sendable {
+    let path: String
+    private let root: String
+    private var pods: String { path + "/pods" }
+
+    /// Makes what is missing of it; mounts a BPF file system on the directory above it when there is none yet.
+    init(_ root: String) throws(RedirectionError) {
+        self.root = root
+        path = root + "/v\(CULVERT_BPF_VERSION)"
+        let above = PinDirectory.above(root)
+        if !PinDirectory.isFileSystem(above) {
+            try PinDirectory.make(above)
+            guard mount("bpf", above, "bpf", 0, "mode=0700") == 0 else {
+                throw .kernel(Errno(code: errno, call: "mount a BPF file system on \(above)"))
+            }
+        }
+        for directory in [root, path, pods] { try PinDirectory.make(directory) }
+    }
+
+    /// Without making anything; nil when nothing is there.
+    init?(existing root: String) {
+        self.root = root
+        path = root + "/v\(CULVERT_BPF_VERSION)"
+        guard access(pods, F_OK) == 0 else { return nil }
+    }
+
+    private static func above(_ path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
+    private static func isFileSystem(_ path: String) -> Bool { cbpf_is_on_file_system(path) == 1 }
+
+    private static func make(_ directory: String) throws(RedirectionError) {
+        guard mkdir(directory, 0o700) == 0 || errno == EEXIST else {
+            throw .kernel(Errno(code: errno, call: "make \(directory)"))
+        }
+    }
+
+    // MARK: - Pods
+
+    /// Names on a BPF file system have no dots; UIDs may have, and no plus signs.
+    func directory(ofPod uid: String) -> String {
+        pods + "/" + String(uid.map { $0 == "." ? "+" : $0 })
+    }
+
+    func makeDirectory(ofPod uid: String) throws(RedirectionError) { try PinDirectory.make(directory(ofPod: uid)) }
+
+    /// Those that have a directory.
+    func podsPresent() -> [String] {
+        PinDirectory.entries(pods).map { String($0.map { $0 == "+" ? "." : $0 }) }
+    }
+
+    func pins(ofPod uid: String) -> [String] { PinDirectory.entries(directory(ofPod: uid)) }
+
+    func removeDirectory(ofPod uid: String) throws(RedirectionError) {
+        let directory = directory(ofPod: uid)
+        guard rmdir(directory) == 0 || errno == ENOENT else {
+            throw .kernel(Errno(code: errno, call: "remove \(directory)"))
+        }
+    }
+
+    static func unpin(_ path: String) throws(RedirectionError) {
+        guard unlink(path) == 0 || errno == ENOENT else { throw .kernel(Errno(code: errno, call: "remove \(path)")) }
+    }
+
+    /// Removes the maps named, and the directories, unless a pod is left.
+    func removeIfUnused(maps: [String]) {
+        guard podsPresent().isEmpty, rmdir(pods) == 0 else { return }
+        for map in maps { unlink(path + "/" + map) }
+        rmdir(path)
+        guard rmdir(root) == 0 else { return }
+        // A file system of our own; that of the whole system stays.
+        let above = PinDirectory.above(root)
+        // The kernel itself may put files there for debugging, with names that nobody else's can have.
+        let others = PinDirectory.entries(above).filter { !$0.contains(".") }
+        if above != "/sys/fs/bpf", PinDirectory.isFileSystem(above), others.isEmpty {
+            umount(above)
+            rmdir(above)
+        }
+    }
+
+    private static func entries(_ path: String) -> [String] {
+        guard let stream = opendir(path) else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+}

@@ -1,0 +1,292 @@
+import BPFPrograms
+import CLibBPF
+import Glibc
+public import IPAddressing
+public import LinuxNetworking
+import Synchronization
+
+/// Keeps TCP between enrolled addresses inside the tunnel: programs on the host's end of every enrolled pod's veth, which refuse all of
+/// it that is not to or from port 15008, whatever happens inside the pod and to our processes.
+///
+/// Everything is in the kernel, and pinned below one directory: a guard outlives the agent, and the next one adopts it, with its
+/// own programs put in place of the old ones without a moment in between. One agent works on a directory at a time.
+public final class PodGuard: Sendable {
+    public enum Mode: String, CaseIterable, Sendable {
+        case enforce
+        /// Counts and reports, and lets pass.
+        case audit
+    }
+
+    public enum Attachment: Sendable {
+        /// tcx, or the traffic control's filters on a kernel without.
+        case automatic
+        case filter
+    }
+
+    /// Where pins are unless told otherwise.
+    public static let standardDirectory = "/sys/fs/bpf/culvert"
+
+    static let maps = ["enrolled", "guard_counts", "guard_events"]
+
+    public let mode: Mode
+    private let attachment: Attachment
+    private let pins: PinDirectory
+    private let host: NetworkNamespace
+    private let object: BPFObject
+    private let events: GuardEventRing
+    private let enrolled: BPFMap<culvert_address, culvert_enrolled>
+    private let counts: BPFMap<culvert_guard_key, culvert_guard_count>
+    /// Changes to the enrolled addresses are made in several calls.
+    private let updating = Mutex(())
+
+    /// Loads the programs; what is pinned in `directory` is taken over, and nothing is changed that runs. `host` is where the host's
+    /// ends of veths are.
+    ///
+    /// Throws `libraryMissing`, or `programRefused` with the verifier's words.
+    public init(
+        directory: String = standardDirectory, mode: Mode, host: NetworkNamespace, attachment: Attachment = .automatic
+    ) throws(RedirectionError) {
+        self.mode = mode
+        self.attachment = attachment
+        self.host = host
+        pins = try PinDirectory(directory)
+        object = try BPFObject(.guard, pins: pins.path)
+        enrolled = try object.map("enrolled", culvert_address.self, culvert_enrolled.self)
+        counts = try object.map("guard_counts", culvert_guard_key.self, culvert_guard_count.self)
+        events = try GuardEventRing(map: object.map("guard_events"))
+    }
+
+    // MARK: - Pods
+
+    /// Puts the guard on every veth of the pod, or completes or renews what is there; and counts its addresses as enrolled, the
+    /// link-local ones too.
+    ///
+    /// From then on no TCP passes between it and an enrolled address but the tunnel. Answers the host's interfaces.
+    @discardableResult
+    public func attach(pod uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> [UInt32] {
+        let ends = try HostEnd.all(of: namespace, in: host)
+        try pins.makeDirectory(ofPod: uid)
+        try host.entered { () throws(RedirectionError) in
+            var kept: Set<String> = []
+            for end in ends {
+                for guarding in try attach(to: end, of: uid) { kept.insert(guarding.name) }
+            }
+            // Of interfaces that the pod does not have any more.
+            for name in pins.pins(ofPod: uid) where !kept.contains(name) { try remove(name, ofPod: uid) }
+        }
+        guard let first = ends.first else { return [] }
+        try setAddresses(try addresses(in: namespace), of: first.interface)
+        return ends.map(\.interface)
+    }
+
+    /// Adds what a pod has on interfaces besides loopback.
+    private func addresses(in namespace: NetworkNamespace) throws(RedirectionError) -> Set<IPAddress> {
+        try namespace.entered { () throws(RedirectionError) in
+            try kernelCall { () throws(Errno) in
+                Set(try RouteSocket().addresses().map(\.address).filter { !$0.isLoopback })
+            }
+        }
+    }
+
+    private func attach(to end: HostEnd, of uid: String) throws(RedirectionError) -> [GuardAttachment] {
+        if attachment == .automatic, !hasFilters(end, of: uid) {
+            do throws(RedirectionError) {
+                return try attach(to: end, of: uid, by: .tcx) { (guarding, program, path) throws(RedirectionError) in
+                    try guarding.attachLink(program, pin: path)
+                }
+            } catch .kernel(let error) where error.code == EINVAL {
+                // A kernel before 6.6.
+            }
+        }
+        let isHookOurs = try GuardAttachment.makeHook(end.interface)
+        return try attach(to: end, of: uid, by: .filter) { (guarding, program, path) throws(RedirectionError) in
+            try guarding.attachFilter(program, pin: path, isHookOurs: isHookOurs)
+        }
+    }
+
+    /// Those of an earlier agent are renewed as they are.
+    private func hasFilters(_ end: HostEnd, of uid: String) -> Bool {
+        pins.pins(ofPod: uid).compactMap(GuardAttachment.init).contains {
+            $0.means == .filter && $0.interface == end.interface
+        }
+    }
+
+    private func attach(
+        to end: HostEnd, of uid: String, by means: GuardAttachment.Means,
+        _ body: (GuardAttachment, _ program: Int32, _ path: String) throws(RedirectionError) -> Void
+    ) throws(RedirectionError) -> [GuardAttachment] {
+        var attached: [GuardAttachment] = []
+        for direction in GuardAttachment.Direction.allCases {
+            let guarding = GuardAttachment(interface: end.interface, direction: direction, means: means)
+            try body(guarding, try object.program(programName(direction)), path(guarding.name, ofPod: uid))
+            attached.append(guarding)
+        }
+        return attached
+    }
+
+    private func programName(_ direction: GuardAttachment.Direction) -> String {
+        (mode == .enforce ? "guard_" : "audit_") + direction.text + "_pod"
+    }
+
+    private func path(_ name: String, ofPod uid: String) -> String { pins.directory(ofPod: uid) + "/" + name }
+
+    /// Leaves no trace of the pod's guard, also when its namespace is gone. Unknown uids are ignored.
+    public func detach(pod uid: String) throws(RedirectionError) {
+        try host.entered { () throws(RedirectionError) in
+            for name in pins.pins(ofPod: uid) { try remove(name, ofPod: uid) }
+        }
+        try pins.removeDirectory(ofPod: uid)
+    }
+
+    private func remove(_ name: String, ofPod uid: String) throws(RedirectionError) {
+        guard let guarding = GuardAttachment(name: name) else { return }
+        try guarding.detach(pin: path(name, ofPod: uid))
+        try setAddresses([], of: guarding.interface)
+        for key in try counts.keys(blank: culvert_guard_key()) where key.interface == guarding.interface {
+            try counts.remove(key)
+        }
+    }
+
+    /// Those with a guard, whole or not.
+    public var pods: [String] { pins.podsPresent() }
+
+    /// Compares the pod's guard with the kernel's state.
+    public func state(of uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> RedirectionState {
+        let present = pins.pins(ofPod: uid)
+        guard !present.isEmpty else { return .absent }
+        let attachments = present.compactMap(GuardAttachment.init)
+        var missing: [String] = []
+        let ends = try HostEnd.all(of: namespace, in: host)
+        try host.entered { () throws(RedirectionError) in
+            for end in ends {
+                for direction in GuardAttachment.Direction.allCases {
+                    let guarding = attachments.first { $0.interface == end.interface && $0.direction == direction }
+                    let found = try guarding?.program(pin: path(guarding?.name ?? "", ofPod: uid))
+                    if found?.name != programName(direction) {
+                        missing.append("guard \(direction.text) pod on interface \(end.interface)")
+                    }
+                }
+            }
+        }
+        return missing.isEmpty ? .complete : .partial(missing)
+    }
+
+    // MARK: - Addresses
+
+    /// The enrolled addresses of the whole cluster, in place of those published before. New ones are added first.
+    ///
+    /// E2BIG when there are more than the kernel's table has room for: those left out are not guarded.
+    public func publish(_ addresses: Set<IPAddress>) throws(RedirectionError) {
+        try updating.withLock { (_) throws(RedirectionError) in
+            for address in addresses { try change(culvert_address(address)) { $0.is_published = 1 } }
+            for key in try enrolled.keys(blank: culvert_address()) where !addresses.contains(IPAddress(key)) {
+                try change(key) { $0.is_published = 0 }
+            }
+        }
+    }
+
+    private func setAddresses(_ addresses: Set<IPAddress>, of interface: UInt32) throws(RedirectionError) {
+        try updating.withLock { (_) throws(RedirectionError) in
+            for address in addresses { try change(culvert_address(address)) { $0.interface = interface } }
+            for key in try enrolled.keys(blank: culvert_address()) where !addresses.contains(IPAddress(key)) {
+                try change(key) { if $0.interface == interface { $0.interface = 0 } }
+            }
+        }
+    }
+
+    private func change(
+        _ key: culvert_address, _ body: (inout culvert_enrolled) -> Void
+    ) throws(RedirectionError) {
+        let before = try enrolled.value(of: key, blank: culvert_enrolled())
+        var value = before ?? culvert_enrolled()
+        body(&value)
+        if value.is_published == 0 && value.interface == 0 {
+            if before != nil { try enrolled.remove(key) }
+        } else if before?.is_published != value.is_published || before?.interface != value.interface {
+            try enrolled.set(key, value)
+        }
+    }
+
+    /// As the kernel has them.
+    public func enrolledAddresses() throws(RedirectionError) -> Set<IPAddress> {
+        Set(try enrolled.keys(blank: culvert_address()).map { IPAddress($0) })
+    }
+
+    // MARK: - What was refused
+
+    /// Only what is not zero, in a fixed order.
+    public func counts(of uid: String) throws(RedirectionError) -> [GuardCount] {
+        let interfaces = Set(pins.pins(ofPod: uid).compactMap { GuardAttachment(name: $0)?.interface })
+        var sums: [GuardDirection: [GuardReason: (packets: UInt64, bytes: UInt64)]] = [:]
+        for key in try counts.keys(blank: culvert_guard_key()) where interfaces.contains(key.interface) {
+            guard let direction = GuardDirection(rawValue: key.direction),
+                let reason = GuardReason(rawValue: key.reason),
+                let count = try counts.value(of: key, blank: culvert_guard_count())
+            else { continue }
+            let sum = sums[direction]?[reason] ?? (0, 0)
+            sums[direction, default: [:]][reason] = (sum.packets + count.packets, sum.bytes + count.bytes)
+        }
+        return GuardDirection.allCases.flatMap { direction in
+            GuardReason.allCases.compactMap { reason in
+                sums[direction]?[reason].map {
+                    GuardCount(direction: direction, reason: reason, packets: $0.packets, bytes: $0.bytes)
+                }
+            }
+        }
+    }
+
+    /// Samples of what was refused since the last call: of each pod, direction and reason at most one a second.
+    public func takeEvents() throws(RedirectionError) -> [GuardEvent] {
+        let taken = try events.take()
+        guard !taken.isEmpty else { return [] }
+        var owners: [UInt32: String] = [:]
+        for uid in pods {
+            for name in pins.pins(ofPod: uid) {
+                if let guarding = GuardAttachment(name: name) { owners[guarding.interface] = uid }
+            }
+        }
+        return taken.compactMap { GuardEvent($0, pod: owners[$0.key.interface]) }
+    }
+
+    // MARK: -
+
+    /// Removes maps and directories, when no pod has a guard any more. This object is of no use afterwards.
+    public func removeIfUnused() { pins.removeIfUnused(maps: PodGuard.maps) }
+}
+
+/// The kernel's samples, in the order they were taken.
+private final class GuardEventRing: @unchecked Sendable {
+    private final class Batch {
+        var events: [culvert_guard_event] = []
+    }
+
+    private let lock = Mutex(())
+    private let batch: Batch
+    private let ring: OpaquePointer
+
+    init(map: Int32) throws(RedirectionError) {
+        let batch = Batch()
+        var code: Int32 = 0
+        let opened = cbpf_ring_open(
+            map, Unmanaged.passUnretained(batch).toOpaque(),
+            { context, bytes, count in
+                guard let context, let bytes, count >= MemoryLayout<culvert_guard_event>.size else { return 0 }
+                Unmanaged<Batch>.fromOpaque(context).takeUnretainedValue().events
+                    .append(bytes.loadUnaligned(as: culvert_guard_event.self))
+                return 0
+            }, &code)
+        guard let opened else { throw .kernel(Errno(code: -code, call: "open the guard's events")) }
+        ring = opened
+        self.batch = batch
+    }
+
+    deinit { cbpf_ring_close(ring) }
+
+    func take() throws(RedirectionError) -> [culvert_guard_event] {
+        try lock.withLock { (_) throws(RedirectionError) in
+            try kernel(cbpf_ring_consume(ring), "read the guard's events")
+            defer { batch.events.removeAll() }
+            return batch.events
+        }
+    }
+}
