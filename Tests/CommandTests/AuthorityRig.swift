@@ -95,7 +95,7 @@ final class AuthorityRig: Sendable {
         ]
         try await withThrowingTaskGroup(of: Void.self) { group in
             for server in servers { group.addTask { try await server.serve() } }
-            group.addTask {
+            let admin = Task {
                 try await AuthorityTransport.serve(
                     [AuthorityAdminService(authority: authority), NodeAdminService(authority: authority)],
                     unixSocket: "\(directory)/ca.sock", logger: silent)
@@ -108,8 +108,11 @@ final class AuthorityRig: Sendable {
             } catch {
                 Issue.record(error)
             }
+            admin.cancel()
+            _ = await admin.result
+            // In an orderly way: a stream that arrives at a server which was cancelled is a fault of the library's.
             authority.bundle.finish()
-            group.cancelAll()
+            for server in servers { server.beginGracefulShutdown() }
             while (try? await group.next()) != nil {}
         }
     }

@@ -157,7 +157,8 @@ final class FederationTests {
             stream.cancel()
             running.cancel()
             following.cancel()
-            serving.cancel()
+            east.bundle.finish()
+            server.beginGracefulShutdown()
             _ = await (stream.result, running.result, serving.result)
             await following.value
         }

@@ -115,22 +115,18 @@ final class IstiodStandIn: Istio_V1_Auth_IstioCertificateService.ServiceProtocol
         }
     }
 
-    /// Serves on loopback under `identity` while `body` runs.
+    /// Serves on loopback under `identity` while `body` runs, and ends in an orderly way.
     static func serving(
         _ service: any RegistrableRPCService, as identity: ReplaceableIdentity, _ body: (HostPort) async throws -> Void
     ) async throws {
         let transport = try AuthorityTransport.attestation(
             at: IPAddressing.SocketAddress(.loopback(.v4), port: 0), identity: identity)
         let server = GRPCServer(transport: transport, services: [service])
-        let task = Task { try await server.serve() }
-        let port = try #require(try await transport.listeningAddress.ipv4?.port)
-        do {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.serve() }
+            defer { server.beginGracefulShutdown() }
+            let port = try #require(try await transport.listeningAddress.ipv4?.port)
             try await body(#require(HostPort("127.0.0.1:\(port)")))
-        } catch {
-            task.cancel()
-            throw error
         }
-        task.cancel()
-        _ = await task.result
     }
 }
