@@ -93,8 +93,10 @@ struct HandoverCommandTests {
                 done
             done
             progress; echo "failed $failed $which"
+            # The path of the certificates' socket is the predecessor's: nobody tries it meanwhile.
+            cat node-?-?.log | grep -c -e "Certificates not shown" -e "Certificates are not shown yet"
             """)
-        #expect(output == "failed 0 {}\n")
+        #expect(output == "failed 0 {}\n0\n")
     }
 
     @Test("and either process may be killed: the other serves")

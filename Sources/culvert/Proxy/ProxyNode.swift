@@ -198,13 +198,14 @@ struct ProxyNode: ServiceLifecycle.Service {
     private func start(in group: inout ThrowingTaskGroup<Void, any Error>) {
         let handover = HandoverServer(
             path: settings.handoverPath, dataplane: dataplane, readiness: readiness, logger: logger)
+        let certificates = CertificateServer(path: settings.certificatesPath, leaves: leaves, logger: logger)
         group.addTask {
             await predecessor?.run()
             if predecessor != nil { logger.info("The predecessor has ended") }
+            // Both paths are the predecessor's until then.
+            async let _ = certificates.run()
             await handover.run()
         }
-        let certificates = CertificateServer(path: settings.certificatesPath, leaves: leaves, logger: logger)
-        group.addTask { await certificates.run() }
         group.addTask {
             try await serveAdmin {
                 ObservabilityServer.readiness(
