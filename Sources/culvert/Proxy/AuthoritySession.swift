@@ -46,10 +46,14 @@ final class AuthoritySession: IdentitySource {
     }
 
     private static let progressInterval = Duration.seconds(1)
+    /// How often it is looked whether another process of this node has renewed the certificate. For longer than this, by far, the authority
+    /// takes the one before for good.
+    static let fileInterval = Duration.seconds(5)
 
     private let taints: (stream: AsyncStream<Set<String>>, continuation: AsyncStream<Set<String>>.Continuation)
     private let federated = Mutex<[TrustBundle]>([])
     private let inUse = Mutex<X509SVID?>(nil)
+    private let fileInterval: Duration
 
     /// `connections` says how many there are by the keys that they depend on; those of the keys given to `retire` are to take on nothing
     /// new.
@@ -57,10 +61,12 @@ final class AuthoritySession: IdentitySource {
         settings: Settings, leaves: LeafRegister, readiness: Readiness, logger: Logger,
         connections: @escaping @Sendable () async -> [String: Int] = { [:] },
         retire: @escaping @Sendable (Set<String>) -> Void = { _ in },
+        fileInterval: Duration = AuthoritySession.fileInterval,
         onTrust: @escaping @Sendable (TrustBundleSet) -> Void
     ) {
         self.connections = connections
         self.retire = retire
+        self.fileInterval = fileInterval
         self.settings = settings
         self.leaves = leaves
         self.readiness = readiness
@@ -72,12 +78,15 @@ final class AuthoritySession: IdentitySource {
         taints = AsyncStream.makeStream(of: Set<String>.self, bufferingPolicy: .bufferingNewest(1))
     }
 
+    /// The node's own, by which the authority knows it.
+    var nodeSVID: X509SVID? { inUse.withLock { $0 } }
+
     var bundles: TrustBundleSet { TrustBundleSet([trust.current.forPeers] + federated.withLock { $0 }) }
 
     func issue(
         podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency
     ) async throws(IssuanceError) -> [Certificate] {
-        let svid = inUse.withLock { $0 }
+        let svid = nodeSVID
         guard let client = client.withLock({ $0 }) else {
             throw IssuanceError(.unreachable, "this node has not attested yet")
         }
@@ -182,7 +191,7 @@ final class AuthoritySession: IdentitySource {
     private func followBundle(_ client: AuthorityClient) async throws {
         var retry = RetrySchedule()
         while true {
-            let svid = inUse.withLock { $0 }
+            let svid = nodeSVID
             do throws(AuthorityCallError) {
                 try await client.followBundle {
                     BundleReport(
@@ -217,8 +226,9 @@ final class AuthoritySession: IdentitySource {
         }
     }
 
-    /// When it is time, its signer is tainted, or the authority does not know the node by it any more.
-    private func untilDue(_ svid: X509SVID, since start: Date) async throws {
+    /// When it is time, its signer is tainted, another process of this node has renewed it, or the authority does not know the node by it
+    /// any more.
+    private func untilDue(_ svid: X509SVID, since start: Date, _ credentials: NodeCredentials) async throws {
         let schedule = RenewalSchedule(notBefore: start, notAfter: svid.notAfter, draw: .random(in: 0..<1))
         let (looks, look) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         state.withLock { $0.waiter = look }
@@ -227,9 +237,19 @@ final class AuthoritySession: IdentitySource {
             try await Task.sleep(for: .seconds(max(0, schedule.renewAt.timeIntervalSinceNow)))
             look.finish()
         }
-        defer { timer.cancel() }
+        let clock = Task { [fileInterval] in
+            while true {
+                try await Task.sleep(for: fileInterval)
+                look.yield()
+            }
+        }
+        defer {
+            timer.cancel()
+            clock.cancel()
+        }
+        var file = NodeCredentials.Watch(credentials)
         for await _ in looks {
-            if isLost(svid) { return }
+            if isLost(svid) || file.sees(successorOf: svid) { return }
             if isTainted(svid) {
                 return try await Task.sleep(for: IdentityLedger.taintSpread * Double.random(in: 0..<1))
             }
@@ -244,7 +264,7 @@ final class AuthoritySession: IdentitySource {
         // Authorities date certificates back, some by more than they live.
         var start = max(first.notBefore, Date())
         while true {
-            try await untilDue(svid, since: start)
+            try await untilDue(svid, since: start, attestation.credentials)
             var retry = RetrySchedule()
             while true {
                 do {

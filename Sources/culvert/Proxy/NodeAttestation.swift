@@ -31,7 +31,7 @@ struct NodeAttestation: Sendable {
         var retry = RetrySchedule()
         while true {
             do {
-                guard let saved else { return try await attest() }
+                guard let saved else { return try await firstAttestation() }
                 return try await successor(of: saved) { try await renewedAlone(saved) }
             } catch {
                 try Task.checkCancellation()
@@ -44,28 +44,40 @@ struct NodeAttestation: Sendable {
         }
     }
 
-    /// By `renewal`; where that cannot help any more, by a join token, if the operator has put one there.
-    func successor(of svid: X509SVID, renewal: () async throws -> X509SVID) async throws -> Outcome {
-        do {
-            let renewed = try await renewal()
-            try credentials.save(renewed)
-            return (renewed, nil)
-        } catch {
-            try Task.checkCancellation()
-            guard isBeyondRenewal(svid, error) else { throw error }
-            // Another process of this node, such as one that takes over, may have renewed it.
-            if let saved = credentials.load(log: { _ in }), saved.id == svid.id, saved.notAfter > Date(),
-                saved.serialNumber != svid.serialNumber
-            {
+    private func firstAttestation() async throws -> Outcome {
+        try await exclusively {
+            // One that started with this one may have been first.
+            if let saved = credentials.load(log: { _ in }), saved.id == (try nodeID), saved.notAfter > Date() {
                 return (saved, nil)
             }
-            guard let file = settings.joinTokenFile, TextFile.exists(file) else { throw error }
+            return try await attest()
+        }
+    }
+
+    /// What another process of this node has saved meanwhile; or by `renewal`; or, where that cannot help any more, by a join token, if the
+    /// operator has put one there.
+    func successor(of svid: X509SVID, renewal: () async throws -> X509SVID) async throws -> Outcome {
+        try await exclusively {
+            if let saved = credentials.successor(of: svid) { return (saved, nil) }
             do {
-                return try await attest()
-            } catch let second {
-                throw CommandFailure("\(error); nor does the join token help: \(second)")
+                let renewed = try await renewal()
+                try credentials.save(renewed)
+                return (renewed, nil)
+            } catch {
+                try Task.checkCancellation()
+                guard isBeyondRenewal(svid, error) else { throw error }
+                guard let file = settings.joinTokenFile, TextFile.exists(file) else { throw error }
+                do {
+                    return try await attest()
+                } catch let second {
+                    throw CommandFailure("\(error); nor does the join token help: \(second)")
+                }
             }
         }
+    }
+
+    private func exclusively(_ body: () async throws -> Outcome) async throws -> Outcome {
+        try await credentials.exclusively(log: { logger.warning("\($0)") }, body)
     }
 
     /// Longer where asking again will hardly help, and never shorter than the authority wants.
