@@ -16,6 +16,8 @@ public protocol AuthorityStore: Sendable {
 
     func nodes() async throws(StoreError) -> [NodeRecord]
     func node(_ name: NodeName) async throws(StoreError) -> NodeRecord?
+    /// Records a node that is not known yet; returns what is recorded under its name.
+    func introduce(_ node: NodeRecord) async throws(StoreError) -> NodeRecord
     /// Records the SVID that follows the one which the node showed, and logs it; false, and nothing, if that one is not the node's
     /// any more, or the node is banned or forgotten.
     func renew(_ renewal: NodeRenewal) async throws(StoreError) -> Bool

@@ -110,7 +110,7 @@ extension CertificateAuthority {
         }
     }
 
-    private func nodeIdentity(_ node: NodeName) throws(Denial) -> SPIFFEID {
+    func nodeIdentity(_ node: NodeName) throws(Denial) -> SPIFFEID {
         do {
             return try ReservedIdentity.node(node, of: trustDomain)
         } catch {

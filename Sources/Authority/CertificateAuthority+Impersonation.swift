@@ -1,3 +1,4 @@
+internal import FoundationEssentials
 public import SPIFFE
 internal import Synchronization
 
@@ -29,6 +30,7 @@ extension CertificateAuthority {
             switch caller {
             case .attested(let caller): node = try await attestedNode(caller, at: now, draining: .allowed)
             case .bearer(let name):
+                try await introduce(name, at: now)
                 try admit(name, at: now)
                 node = name
             }
@@ -38,20 +40,27 @@ extension CertificateAuthority {
                     on: node.description, namespace: place.namespace, serviceAccount: place.serviceAccount)
             }
             let pod = try IssuanceDecision.pod(with: identity, registered: registered, on: node, in: trustDomain)
-            // A node that has only ever shown tokens has no standing in the store that a record could depend on.
-            let isKnown = state.withLock { $0.nodes[node] != nil }
-            let (svid, _) = try await signAndRecord(for: isKnown ? node : nil, .firstUse) { () throws(Denial) in
+            let (svid, _) = try await signAndRecord(for: node, .firstUse) { () throws(Denial) in
                 let key = try acceptedKey(of: csr)
                 try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(identity, at: now) }
                 return try sign(identity, key: key, podUID: pod.uid, node: node, now: now, lifetime: lifetime)
             } _: { svid async throws(StoreError) in
-                try await issuanceLog.record(isKnown ? svid.record : svid.record.withoutNode)
+                try await issuanceLog.record(svid.record)
             }
             released(svid, wanted: now, lifetime: lifetime)
             return svid
         } catch {
             throw denied(error, caller: caller.description, subject: identity.description)
         }
+    }
+
+    /// Has the store know the node, so that it can be listed, banned and forgotten by its name, whatever its bearer shows.
+    private func introduce(_ name: NodeName, at now: Date) async throws(Denial) {
+        guard state.withLock({ $0.nodes[name] == nil }) else { return }
+        let record = NodeRecord.bearer(name, try nodeIdentity(name), at: now)
+        let stored = try await recorded { () async throws(StoreError) in try await store.introduce(record) }
+        // Unless somebody was faster, who knows more.
+        state.withLock { state in if state.nodes[name] == nil { state.nodes[name] = stored } }
     }
 
     /// The node that the bearer of `joinToken` speaks for.

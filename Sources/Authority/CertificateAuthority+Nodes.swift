@@ -154,6 +154,7 @@ extension CertificateAuthority.State {
     ) -> Standing {
         guard let record = nodes[node] else { return .unknown }
         guard !record.banned else { return .banned }
+        guard record.hasAttested else { return .unknown }
         if case .notAsked = drain { return .good }
         switch PresentedSVID(serial: serial, of: record) {
         case .current: return .good

@@ -29,11 +29,4 @@ public struct IssuanceRecord: Sendable, Equatable {
         self.authority = authority
         self.issuedAt = issuedAt
     }
-
-    /// As the log has it of a node that never attested.
-    var withoutNode: IssuanceRecord {
-        IssuanceRecord(
-            serial: serial, id: id, podUID: podUID, node: nil, notAfter: notAfter, authority: authority,
-            issuedAt: issuedAt)
-    }
 }

@@ -1,12 +1,12 @@
 public import FoundationEssentials
 public import SPIFFE
 
-/// An attested node as the store keeps it.
+/// A node as the store keeps it: attested, or with tokens alone.
 public struct NodeRecord: Sendable, Equatable {
     public let name: NodeName
     public let id: SPIFFEID
     public var attestedAt: Date
-    /// Of the newest SVID that the node was seen to use, or was given when it attested.
+    /// Of the newest SVID that the node was seen to use, or was given when it attested; empty for a node that has only ever shown tokens.
     public var serial: String
     /// Of a renewed SVID that the node was not seen to use yet.
     public var nextSerial: String?
@@ -40,6 +40,13 @@ public struct NodeRecord: Sendable, Equatable {
     }
 
     public var banned: Bool { ban != nil }
+    /// Whether it has an SVID of its own. One that has only ever shown tokens holds no bundle of which anybody knows: nothing waits for it.
+    public var hasAttested: Bool { !serial.isEmpty }
+
+    /// A node as it is first heard of by a token that speaks for it.
+    static func bearer(_ name: NodeName, _ id: SPIFFEID, at now: Date) -> NodeRecord {
+        NodeRecord(name: name, id: id, attestedAt: now.inWholeSeconds, serial: "", expiresAt: now.inWholeSeconds)
+    }
 }
 
 /// That a node gets nothing any more, until it is unbanned or evicted.

@@ -9,6 +9,23 @@ extension SQLiteAuthorityStore {
         }
     }
 
+    public func introduce(_ node: NodeRecord) async throws(StoreError) -> NodeRecord {
+        try await write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO nodes (name, id, attested_at, serial, expires_at) VALUES (?, ?, ?, ?, ?)
+                    ON CONFLICT (name) DO NOTHING
+                    """,
+                arguments: [
+                    node.name.description, node.id.description, node.attestedAt.unixSeconds, node.serial,
+                    node.expiresAt.unixSeconds,
+                ])
+            let row = try Row.fetchOne(
+                db, sql: "SELECT * FROM nodes WHERE name = ?", arguments: [node.name.description])
+            return try row.map(Self.node) ?? node
+        }
+    }
+
     public func renew(_ renewal: NodeRenewal) async throws(StoreError) -> Bool {
         try await write { db in
             try db.execute(

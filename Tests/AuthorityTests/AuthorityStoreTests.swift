@@ -1,4 +1,5 @@
 import FoundationEssentials
+import SPIFFE
 import Testing
 
 @testable import Authority
@@ -209,6 +210,34 @@ import Testing
         await #expect(throws: StoreError.superseded) { try await fixture.store.record([fixture.issuance(7)]) }
         #expect(try await fixture.store.evict(node) == false)
         #expect(try await fixture.store.setBan(ban, of: node) == false)
+    }
+
+    @Test(
+        "a node that shows tokens is recorded once; what is known of it already stays, and it may attest later",
+        arguments: StoreKind.allCases)
+    func introduced(kind: StoreKind) async throws {
+        let fixture = try await StoreFixture(kind)
+        func bearer(_ name: String, _ age: TimeInterval = 0) throws -> NodeRecord {
+            let date = StoreFixture.start.addingTimeInterval(age)
+            return NodeRecord(
+                name: nodeName(name), id: try SPIFFEID("spiffe://culvert.test/culvert/node/\(name)"), attestedAt: date,
+                serial: "", expiresAt: date)
+        }
+        let first = try bearer("node-b")
+        #expect(try await fixture.store.introduce(first) == first)
+        #expect(try await fixture.store.nodes() == [first])
+        try await fixture.store.record([fixture.issuance(1, node: "node-b")])
+        let ban = NodeBan(at: StoreFixture.start, reason: "gone")
+        #expect(try await fixture.store.setBan(ban, of: first.name))
+        #expect(try await fixture.store.introduce(bearer("node-b", 60)).ban == ban)
+        await #expect(throws: StoreError.superseded) {
+            try await fixture.store.record([fixture.issuance(2, node: "node-b")])
+        }
+        #expect(try await fixture.store.setBan(nil, of: first.name))
+        try await fixture.join("node-b", serial: 3)
+        let attested = try #require(try await fixture.store.node(first.name))
+        #expect(attested.hasAttested)
+        #expect(try await fixture.store.introduce(bearer("node-b", 120)) == attested)
     }
 
     @Test("the log forgets what has expired, and the oldest beyond its bound", arguments: StoreKind.allCases)

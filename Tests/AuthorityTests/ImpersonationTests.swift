@@ -59,7 +59,62 @@ import X509
             fixture, "spiffe://culvert.test/ns/shop/sa/web", .bearer(try NodeName("node-a")))
         #expect(fixture.audit.all.contains(.signed(svid.record, clampedFrom: nil)))
         #expect(svid.record.node == (try NodeName("node-a")))
-        #expect(try await fixture.store.issuances(limit: 1).first?.serial == svid.record.serial)
+        #expect(try await fixture.store.issuances(for: NodeName("node-a"), limit: 1) == [svid.record])
+        // Nothing waits for it: no rotation, and no warning.
+        let node = try #require(fixture.authority.nodes.first)
+        #expect(!node.hasAttested && node.serial.isEmpty && node.expiresAt <= fixture.clock.now)
+    }
+
+    @Test(
+        "it is banned by the name that its token gives, across a restart, and goes on when it is unbanned; evicted, its tokens are void"
+    )
+    func bannedBearer() async throws {
+        let directory = TemporaryDirectory()
+        let (name, caller) = (try NodeName("node-a"), AdminCaller(uid: 0, pid: 1))
+        let web = "spiffe://culvert.test/ns/shop/sa/web"
+        do {
+            let fixture = try await AuthorityFixture(directory: directory)
+            await #expect(throws: NodeAdminError.unknown(name)) {
+                try await fixture.authority.ban(name, reason: "stolen", by: caller)
+            }
+            _ = try await issue(fixture, web, .bearer(name))
+            try await fixture.authority.ban(name, reason: "stolen", by: caller)
+            await #expect(throws: Denial.banned(name)) { try await issue(fixture, web, .bearer(name)) }
+        }
+        let fixture = try await AuthorityFixture(directory: directory)
+        await #expect(throws: Denial.banned(name)) { try await issue(fixture, web, .bearer(name)) }
+        // As if the ban had come from another process a moment ago, which this one has not heard of.
+        let unheard = IssuanceRecord(
+            serial: "01", id: try SPIFFEID(web), podUID: "web-uid", node: name, notAfter: fixture.clock.now,
+            authority: try #require(
+                fixture.authority.status().authorities.first { $0.kind == .intermediate && $0.state == .active }?.id),
+            issuedAt: fixture.clock.now)
+        await #expect(throws: StoreError.superseded) { try await fixture.store.record([unheard]) }
+        try await fixture.authority.unban(name, reason: "found", by: caller)
+        _ = try await issue(fixture, web, .bearer(name))
+        let token = try await fixture.authority.createJoinToken(node: name).token.text
+        try await fixture.authority.evict(name, reason: "sold", by: caller)
+        await #expect(throws: Denial.tokenUnknown) {
+            try await fixture.authority.node(bearing: token, source: "ipv4:1")
+        }
+    }
+
+    @Test("a node that shows tokens and then attests is one node; an SVID from before it was forgotten is no clone's")
+    func attestsLater() async throws {
+        let fixture = try await AuthorityFixture()
+        let web = "spiffe://culvert.test/ns/shop/sa/web"
+        let name = try NodeName("node-a")
+        let before = try await fixture.join("node-a")
+        try await fixture.authority.evict(name, reason: "rebuilt", by: AdminCaller(uid: 0, pid: 1))
+        _ = try await issue(fixture, web, .bearer(name))
+        await #expect(throws: Denial.notAttested(before.description)) {
+            try await issue(fixture, web, .attested(before))
+        }
+        #expect(fixture.authority.nodes.map(\.cloneSeenAt) == [nil])
+        let after = try await fixture.join("node-a")
+        _ = try await issue(fixture, web, .attested(after))
+        _ = try await issue(fixture, web, .bearer(name))
+        #expect(fixture.authority.nodes.map(\.serial) == [after.serial])
     }
 
     @Test("a pod that has ended or moved away takes its identity along")

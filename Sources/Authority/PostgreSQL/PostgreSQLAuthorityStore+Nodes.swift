@@ -6,6 +6,22 @@ extension PostgreSQLAuthorityStore {
         try await read { try Self.nodes($0, named: name).first }
     }
 
+    public func introduce(_ node: NodeRecord) async throws(StoreError) -> NodeRecord {
+        try await write { connection in
+            let written = try connection.execute(
+                """
+                INSERT INTO nodes (name, id, attested_at, serial, expires_at) VALUES ($1, $2, $3, $4, $5)
+                ON CONFLICT (name) DO NOTHING
+                """,
+                [
+                    .text(node.name.description), .text(node.id.description), .integer(node.attestedAt.unixSeconds),
+                    .text(node.serial), .integer(node.expiresAt.unixSeconds),
+                ])
+            if written.count > 0 { try Self.notify(node.name, connection) }
+            return try Self.nodes(connection, named: node.name).first ?? node
+        }
+    }
+
     public func renew(_ renewal: NodeRenewal) async throws(StoreError) -> Bool {
         try await write { connection in
             let renewed = try connection.execute(

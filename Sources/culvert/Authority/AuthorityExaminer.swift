@@ -22,7 +22,7 @@ struct AuthorityExaminer: Sendable {
             },
             leafLifetime: TimeInterval(status.leafLifetime.components.seconds),
             nodeGrace: TimeInterval(authority.configuration.nodeGrace.components.seconds),
-            nodes: status.nodes.map {
+            nodes: status.nodes.filter(\.hasAttested).map {
                 AuthorityFacts.Node(
                     name: "\($0.name)", acknowledged: $0.acknowledgement?.sequence ?? 0, expiresAt: $0.expiresAt,
                     isBanned: $0.banned)

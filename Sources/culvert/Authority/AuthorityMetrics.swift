@@ -52,9 +52,10 @@ enum AuthorityMetrics {
     private static func addNodes(_ status: AuthorityStatus, _ now: Date, to page: inout MetricsPage) {
         let standing = status.nodes.filter { !$0.banned }
         let live = standing.filter { $0.expiresAt > now }
+        let expired = standing.filter { $0.hasAttested && $0.expiresAt <= now }
         let lagging = live.filter { ($0.acknowledgement?.sequence ?? 0) < status.bundleSequence }
         for (name, help, count) in [
-            ("culvert_ca_nodes", "Nodes that have attested.", status.nodes.count),
+            ("culvert_ca_nodes", "Nodes that have attested, or shown tokens.", status.nodes.count),
             (
                 "culvert_ca_nodes_lagging", "Live nodes that have not acknowledged the published bundle.",
                 lagging.count
@@ -64,7 +65,7 @@ enum AuthorityMetrics {
                 "culvert_ca_nodes_cloned", "Nodes whose identity two were seen to hold.",
                 status.nodes.count { $0.cloneSeenAt != nil }
             ),
-            ("culvert_ca_nodes_expired", "Nodes whose own SVID has run out.", standing.count - live.count),
+            ("culvert_ca_nodes_expired", "Nodes whose own SVID has run out.", expired.count),
         ] {
             page.add(name, .gauge, help, [.init(count)])
         }

@@ -4,7 +4,8 @@ import MeshAPI
 /// One node as the commands show it.
 struct NodeReport: Encodable, Equatable {
     enum State: String, Encodable {
-        case connected, away, expired, cloned, banned
+        /// `bearer`: it has only ever shown tokens, and has no certificate of its own.
+        case connected, away, expired, cloned, banned, bearer
     }
 
     struct Ban: Encodable, Equatable {
@@ -54,7 +55,9 @@ struct NodeReport: Encodable, Equatable {
         state =
             if node.hasBan { .banned } else if node.cloneSeenAt != 0 { .cloned } else if node.connected {
                 .connected
-            } else if Date(wire: node.expiresAt) <= now { .expired } else { .away }
+            } else if node.serial.isEmpty { .bearer } else if Date(wire: node.expiresAt) <= now { .expired } else {
+                .away
+            }
     }
 
     var leafCount: UInt64 { leaves.reduce(0) { $0 + UInt64($1.count) } }
@@ -91,8 +94,8 @@ struct NodeListReport: Encodable, Equatable {
             let state = node.state == .cloned ? "CLONED" : node.state.rawValue
             return [
                 [.init(text: node.name)], [.init(text: state, style: isAlarming ? .bad : .plain)],
-                [.init(text: node.expiresAt.formatted(.iso8601))],
-                [.init(text: AuthorityReport.remaining(until: node.expiresAt, now: now))],
+                [.init(text: node.serial.isEmpty ? "-" : node.expiresAt.formatted(.iso8601))],
+                [.init(text: node.serial.isEmpty ? "-" : AuthorityReport.remaining(until: node.expiresAt, now: now))],
                 [.init(text: node.bundle(bundleSequence))], [.init(text: "\(node.leafCount)")],
             ]
         }
@@ -131,11 +134,17 @@ struct NodeDetailReport: Encodable, Equatable {
     func text(now: Date, _ ink: Ink) -> String {
         var lines = [
             ("Node", node.name), ("Identity", node.spiffeID), ("State", node.state.rawValue),
-            ("Attested", node.attestedAt.formatted(.iso8601)), ("Serial", node.serial),
         ]
+        if node.serial.isEmpty {
+            lines.append(("First seen", "\(node.attestedAt.formatted(.iso8601)), with a token"))
+        } else {
+            lines += [("Attested", node.attestedAt.formatted(.iso8601)), ("Serial", node.serial)]
+        }
         if let next = node.nextSerial { lines.append(("Renewed as", "\(next), not seen in use yet")) }
-        let remaining = AuthorityReport.remaining(until: node.expiresAt, now: now)
-        lines.append(("Not after", "\(node.expiresAt.formatted(.iso8601)) (\(remaining))"))
+        if !node.serial.isEmpty {
+            let remaining = AuthorityReport.remaining(until: node.expiresAt, now: now)
+            lines.append(("Not after", "\(node.expiresAt.formatted(.iso8601)) (\(remaining))"))
+        }
         if let ban = node.ban { lines.append(("Banned", "\(ban.at.formatted(.iso8601)): \(ban.reason)")) }
         if let seen = node.cloneSeenAt {
             lines.append(

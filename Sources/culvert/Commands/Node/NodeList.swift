@@ -10,8 +10,9 @@ struct NodeList: AsyncParsableCommand {
         abstract: "Lists the nodes that have joined.",
         discussion: """
             STATE is "connected" while the node follows the trust bundle, "away" while it
-            does not, "expired" when its own certificate has run out, "banned", or "CLONED"
-            when two hold its identity: find out which is genuine, then ban or evict it.
+            does not, "expired" when its own certificate has run out, "bearer" when it has none
+            and takes its pods' by tokens, "banned", or "CLONED" when two hold its identity:
+            find out which is genuine, then ban or evict it.
             BUNDLE is the sequence that the node verifies its peers with, LEAVES how many
             certificates its pods use.
 
