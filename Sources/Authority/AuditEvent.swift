@@ -5,6 +5,8 @@ internal import Glibc
 public enum AuditEvent: Sendable, Equatable {
     /// A step of the authorities' life, with the reason if it went past a guard.
     case rotated(RotationRecord)
+    /// Live nodes that the step did not wait for: what they hold is worth nothing to others, or others' to them.
+    case nodesCutOff(RotationRecord.CutOff, by: RotationRecord)
     case rotationRefused(RotationCommand, RotationRefusal)
     /// Good, and to sign once every live node has its root.
     case pluginAccepted(AuthorityID, notAfter: Date)

@@ -116,7 +116,7 @@ extension CertificateAuthority {
         let now = clock()
         let state = state.withLock { $0 }
         let (authorities, counters) = (state.authorities, state.counters)
-        return AuthorityStatus(
+        var status = AuthorityStatus(
             trustDomain: trustDomain,
             bundleSequence: bundle.current.sequence,
             authorities: authorities,
@@ -132,6 +132,8 @@ extension CertificateAuthority {
             plugin: pluginStatus(now: now),
             warnings: warnings(authorities, ahead: state.ahead, now: now)
         )
+        status.warnings += status.cutOffWarnings
+        return status
     }
 }
 
@@ -157,7 +159,7 @@ public struct AuthorityStatus: Sendable, Equatable {
     /// nil unless a plug-in CA signs.
     public let plugin: PluginStatus?
     /// What will go wrong if nobody acts.
-    public let warnings: [String]
+    public internal(set) var warnings: [String]
 
     /// What live nodes say depends on each authority: on an intermediate the leaves that it signed, on a root all that chain to it.
     public var dependents: [AuthorityID: Dependents] {

@@ -21,6 +21,8 @@ extension CertificateAuthority {
                 return RotationAnswer(taken: [], refusal: refusal, state: outcome.state)
             }
             let more = try await settle()
+            // What comes next is due sooner than maintenance thought: an emergency waits for seconds.
+            wakeUps.continuation.yield()
             return RotationAnswer(taken: [record] + more, refusal: nil, state: state.withLock { $0.rotation })
         }
     }
@@ -95,7 +97,10 @@ extension CertificateAuthority {
             state.signer = signer
             state.rotation = outcome.state
         }
-        if case .commit(let record, _) = outcome.decision { audit(.rotated(record)) }
+        if case .commit(let record, _) = outcome.decision {
+            audit(.rotated(record))
+            if let cutOff = record.override?.cutOff { audit(.nodesCutOff(cutOff, by: record)) }
+        }
         if let active, active.id != present.id { auditActivation(active) }
     }
 }

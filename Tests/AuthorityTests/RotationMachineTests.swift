@@ -354,6 +354,23 @@ import Testing
         let overrides = bench.journal.compactMap(\.override)
         #expect(overrides.count == 2)
         #expect(overrides.allSatisfy { $0.reason.description == "the key is on the internet" })
+        #expect(overrides.map { $0.cutOff?.names } == [["node-a", "node-b"], ["node-a", "node-b"]])
+        #expect(overrides.map { $0.cutOff?.count } == [2, 2])
+    }
+
+    @Test("of very many nodes that are left behind some are named and all are counted; journals of before name none")
+    func cutOff() throws {
+        let waits = [
+            RotationRefusal.awaitingReports(first, nodes: (0..<300).map { nodeName("node-\($0)") }),
+            .inUse(first, by: [.init(node: nodeName("node-7"), count: 1), .init(node: nodeName("a-node"), count: 2)]),
+            .undrained(first, until: Date(unixSeconds: 0)),
+        ]
+        let left = try #require(RotationRecord.CutOff(waits))
+        #expect(left.count == 301)
+        #expect(left.names.count == RotationRecord.CutOff.namesMax && left.names[0] == "a-node")
+        #expect(RotationRecord.CutOff([.undrained(first, until: Date(unixSeconds: 0))]) == nil)
+        let before = Data(#"{"reason":"r","waivedWait":"w"}"#.utf8)
+        #expect(try JSONDecoder().decode(RotationRecord.Override.self, from: before).cutOff == nil)
     }
 
     @Test(

@@ -107,6 +107,8 @@ struct NodeCommandTests {
     func peerCredentials() async throws {
         try #require(geteuid() == 0, "only root can become somebody else")
         try await AuthorityRig.running { rig in
+            // The socket is restricted to its owner a moment after it is there.
+            #expect(try await eventually { try await runApart("stat -c %a \(rig.adminSocket)").hasPrefix("600") })
             // As an operator who opened the doors too wide.
             chmod(rig.directory, 0o755)
             chmod(rig.adminSocket, 0o666)

@@ -99,6 +99,50 @@ struct NodeReturnTests {
         }
     }
 
+    @Test(
+        "a node that was banned while it was away renews nothing and says why; unbanned, it comes back without a token")
+    func banned() async throws {
+        let (serving, expired) = try await afterOutage()
+        let node = Node()
+        defer {
+            serving.remove()
+            node.remove()
+        }
+        let (name, bundle) = (try NodeName("node-a"), serving.authority.bundle.current)
+        try NodeCredentials(directory: node.directory).save(expired)
+        let file = "\(node.directory)/ca.pem"
+        try PublishedFile.write(bundle.pem(), to: file, mode: 0o600)
+        try await serving.authority.ban(name, reason: "stolen", by: .thisProcess)
+        try await serving.serving { addresses in
+            let client = try client(addresses.nodes, expired, bundle)
+            try await running(client) {
+                let asked = try IdentityRequest(uri: expired.id.description)
+                let error = await #expect(throws: AuthorityCallError.self) {
+                    try await client.renewNode(csr: asked.csr)
+                }
+                guard case .denied(let denial)? = error else {
+                    Issue.record("\(String(describing: error))")
+                    return
+                }
+                #expect(denial.reason == .banned)
+            }
+            let banned = try node.session(addresses, bundleFile: file)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await banned.run { _ in } }
+                while node.readiness.notReadyBecause?.contains("banned") != true {
+                    try await Task.sleep(for: .milliseconds(10))
+                }
+                group.cancelAll()
+                while (try? await group.next()) != nil {}
+            }
+            #expect(banned.nodeSVID == nil)
+            #expect(!serving.audit.all.contains { if case .nodeRenewedAfterExpiry = $0 { true } else { false } })
+            try await serving.authority.unban(name, reason: "found", by: .thisProcess)
+            try await node.returns(node.session(addresses, bundleFile: file))
+        }
+        #expect(serving.audit.all.contains { if case .nodeRenewedAfterExpiry = $0 { true } else { false } })
+    }
+
     /// A proxy's dealings with the authority, in a directory of its own.
     private struct Node {
         let directory: String
@@ -210,9 +254,10 @@ struct NodeReturnTests {
         try await serving.serving { addresses in
             let session = try node.session(addresses, bundleFile: file)
             try await node.returns(session) {
-                while node.readiness.notReadyBecause?.contains("unreachable") != true {
+                while node.readiness.notReadyBecause?.contains("not recognised") != true {
                     try await Task.sleep(for: .milliseconds(10))
                 }
+                #expect(node.readiness.notReadyBecause?.contains(file) == true)
                 #expect(!serving.audit.all.contains { if case .nodeRenewedAfterExpiry = $0 { true } else { false } })
                 try PublishedFile.write(serving.authority.bundle.current.pem(), to: file, mode: 0o600)
             }
@@ -239,7 +284,7 @@ struct NodeReturnTests {
         try await serving.serving { addresses in
             let session = try node.session(addresses, bundleFile: file, token: "\(node.directory)/token")
             try await node.returns(session) {
-                while node.readiness.notReadyBecause?.contains("unreachable") != true {
+                while node.readiness.notReadyBecause?.contains("not recognised") != true {
                     try await Task.sleep(for: .milliseconds(10))
                 }
                 #expect(!serving.audit.all.contains { if case .nodeAttested = $0 { true } else { false } })

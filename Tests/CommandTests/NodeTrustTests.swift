@@ -90,6 +90,61 @@ struct NodeTrustTests {
         #expect(trust.accept(try Self.bundle([second, first], 4)) == .accepted)
     }
 
+    /// An SVID of the node's, right under a root whose key is known.
+    private static func svid() throws -> (X509SVID, Certificate) {
+        let (rootKey, key) = (P256.Signing.PrivateKey(), Certificate.PrivateKey(P256.Signing.PrivateKey()))
+        let issuer = Certificate.PrivateKey(rootKey)
+        let name = try DistinguishedName { CommonName("the node's root") }
+        let root = try Certificate(
+            version: .v3, serialNumber: .init(), publicKey: issuer.publicKey, notValidBefore: Date() - 60,
+            notValidAfter: Date() + 86400, issuer: name, subject: name,
+            extensions: Certificate.Extensions {
+                Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))
+                Critical(KeyUsage(keyCertSign: true))
+                SubjectKeyIdentifier(hash: issuer.publicKey)
+                SubjectAlternativeNames([.uniformResourceIdentifier("spiffe://\(domain)")])
+            }, issuerPrivateKey: issuer)
+        let leaf = try Certificate(
+            version: .v3, serialNumber: .init(), publicKey: key.publicKey, notValidBefore: Date() - 60,
+            notValidAfter: Date() + 3600, issuer: name, subject: DistinguishedName(),
+            extensions: Certificate.Extensions {
+                Critical(BasicConstraints.notCertificateAuthority)
+                Critical(KeyUsage(digitalSignature: true))
+                try ExtendedKeyUsage([.serverAuth, .clientAuth])
+                AuthorityKeyIdentifier(keyIdentifier: SubjectKeyIdentifier(hash: issuer.publicKey).keyIdentifier)
+                Critical(SubjectAlternativeNames([.uniformResourceIdentifier("spiffe://\(domain)/culvert/node/a")]))
+            }, issuerPrivateKey: issuer)
+        return (try X509SVID(certificates: [leaf], privateKey: key), root)
+    }
+
+    @Test("a node knows that it is disowned when its root was withdrawn, or a newer file does not have it; not before")
+    func disowned() throws {
+        let (svid, own) = try Self.svid()
+        func disowned(_ file: [Certificate], _ received: [Certificate]?, _ withdrawn: [Certificate] = []) throws -> Bool
+        {
+            try NodeTrust(
+                file: Self.bundle(file), received: received.map { try Self.bundle($0, 1) }, withdrawn: withdrawn
+            ).disowns(svid, now: Date())
+        }
+        #expect(try !disowned([own], nil))
+        #expect(try !disowned([own], [own]))
+        // The authority has sent what the file does not have yet, as after a rotation that nobody missed.
+        #expect(try !disowned([first], [first, own]))
+        #expect(try !disowned([own, second], [own]))
+        #expect(try disowned([second], [own]))
+        #expect(try disowned([second], nil))
+        #expect(try disowned([own], [second], [own]))
+        // An old certificate is not for that reason another authority's.
+        let trust = NodeTrust(file: try Self.bundle([own]))
+        #expect(!trust.disowns(svid, now: Date() + 7200))
+        #expect(
+            try NodeTrust(file: Self.bundle([own]), received: Self.bundle([second], 1), withdrawn: [own]).withdrawnKeys
+                == [own.keyIdentifier])
+        #expect(
+            try NodeTrust(file: Self.bundle([own]), received: Self.bundle([own], 1), withdrawn: [own]).withdrawnKeys
+                .isEmpty)
+    }
+
     @Test("a root that the authority publishes again is no longer withdrawn")
     func returned() throws {
         var trust = NodeTrust(

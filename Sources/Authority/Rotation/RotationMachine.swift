@@ -229,7 +229,9 @@ struct RotationTurn {
         let waits = waits.compactMap(\.self)
         guard let first = waits.first else { return nil }
         guard let reason else { throw first }
-        return .init(reason: reason, waivedWait: waits.map(\.description).joined(separator: "; "))
+        return .init(
+            reason: reason, waivedWait: waits.map(\.description).joined(separator: "; "),
+            cutOff: RotationRecord.CutOff(waits))
     }
 
     /// An emergency goes past a wait once its patience is at an end, and does not wait out the leaves' life at all once every node says

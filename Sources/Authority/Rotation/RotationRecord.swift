@@ -30,6 +30,25 @@ public struct RotationRecord: Sendable, Equatable, Codable {
         public let reason: RotationReason
         /// What was being waited for.
         public let waivedWait: String
+        /// Whom the step leaves behind; nil where it was time alone that was not waited for.
+        public var cutOff: CutOff?
+    }
+
+    /// Nodes that a step was not willing to wait for.
+    public struct CutOff: Sendable, Equatable, Codable {
+        /// More are counted, and not named.
+        public static let namesMax = 256
+
+        public let count: Int
+        /// In their order.
+        public let names: [String]
+
+        init?(_ waits: [RotationRefusal]) {
+            let nodes = Set(waits.flatMap(\.nodes))
+            guard !nodes.isEmpty else { return nil }
+            count = nodes.count
+            names = nodes.sorted().prefix(Self.namesMax).map(\.description)
+        }
     }
 
     /// 1, 2, 3 and so on.

@@ -4,8 +4,10 @@ public import SPIFFE
 /// Why a call to the authority brought nothing.
 public enum AuthorityCallError: Error, Hashable, Sendable, CustomStringConvertible {
     case denied(AuthorityDenial)
-    /// No answer, or none from the authority.
+    /// No answer.
     case unreachable(String)
+    /// Who answers is not the authority, as far as this node knows it: its certificate was refused.
+    case unrecognised(String)
     /// An answer that must not be used.
     case invalidAnswer(String)
 
@@ -13,6 +15,7 @@ public enum AuthorityCallError: Error, Hashable, Sendable, CustomStringConvertib
         switch self {
         case .denied(let denial): "the authority refuses: \(denial)"
         case .unreachable(let reason): "the authority is unreachable: \(reason)"
+        case .unrecognised(let reason): "the authority is not recognised: \(reason)"
         case .invalidAnswer(let reason): "the authority's answer is not usable: \(reason)"
         }
     }
@@ -25,7 +28,7 @@ public enum AuthorityCallError: Error, Hashable, Sendable, CustomStringConvertib
     public var issuanceError: IssuanceError {
         switch self {
         case .denied(let denial): IssuanceError(Self.kind(of: denial), denial.message)
-        case .unreachable(let reason): IssuanceError(.unreachable, reason)
+        case .unreachable(let reason), .unrecognised(let reason): IssuanceError(.unreachable, reason)
         case .invalidAnswer(let reason): IssuanceError(.denied, reason)
         }
     }
@@ -51,11 +54,13 @@ public enum AuthorityCallError: Error, Hashable, Sendable, CustomStringConvertib
         } else if let error = error as? RPCError {
             if let denial = AuthorityDenial(error) {
                 self = .denied(denial)
+            } else if let peerRefusal {
+                self = .unrecognised(peerRefusal)
             } else {
-                self = .unreachable(peerRefusal ?? "\(error.code): \(error.message.shortened(to: 1024))")
+                self = .unreachable("\(error.code): \(error.message.shortened(to: 1024))")
             }
         } else {
-            self = .unreachable(peerRefusal ?? "\(error)")
+            self = peerRefusal.map { .unrecognised($0) } ?? .unreachable("\(error)")
         }
     }
 }

@@ -289,6 +289,11 @@ public nonisolated struct Culvert_Authority_V1_RotationStep: Sendable {
 
   public var emergency: Bool = false
 
+  /// Nodes that it did not wait for, the first 256, and how many there are.
+  public var cutOff: [String] = []
+
+  public var cutOffCount: UInt32 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -413,6 +418,9 @@ public nonisolated struct Culvert_Authority_V1_NodeStatus: Sendable {
 
   /// Of the node's software.
   public var version: String = String()
+
+  /// Why it has to attest anew, or catch up, before it can do anything; empty: it does not.
+  public var cutOff: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -784,7 +792,7 @@ nonisolated extension Culvert_Authority_V1_RotationWait: SwiftProtobuf.Message, 
 
 nonisolated extension Culvert_Authority_V1_RotationStep: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RotationStep"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}position\0\u{1}at\0\u{1}step\0\u{3}authority_id\0\u{3}bundle_sequence\0\u{1}reason\0\u{1}waived\0\u{1}emergency\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}position\0\u{1}at\0\u{1}step\0\u{3}authority_id\0\u{3}bundle_sequence\0\u{1}reason\0\u{1}waived\0\u{1}emergency\0\u{3}cut_off\0\u{3}cut_off_count\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -800,6 +808,8 @@ nonisolated extension Culvert_Authority_V1_RotationStep: SwiftProtobuf.Message, 
       case 6: try { try decoder.decodeSingularStringField(value: &self.reason) }()
       case 7: try { try decoder.decodeSingularStringField(value: &self.waived) }()
       case 8: try { try decoder.decodeSingularBoolField(value: &self.emergency) }()
+      case 9: try { try decoder.decodeRepeatedStringField(value: &self.cutOff) }()
+      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.cutOffCount) }()
       default: break
       }
     }
@@ -830,6 +840,12 @@ nonisolated extension Culvert_Authority_V1_RotationStep: SwiftProtobuf.Message, 
     if self.emergency != false {
       try visitor.visitSingularBoolField(value: self.emergency, fieldNumber: 8)
     }
+    if !self.cutOff.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.cutOff, fieldNumber: 9)
+    }
+    if self.cutOffCount != 0 {
+      try visitor.visitSingularUInt32Field(value: self.cutOffCount, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -842,6 +858,8 @@ nonisolated extension Culvert_Authority_V1_RotationStep: SwiftProtobuf.Message, 
     if lhs.reason != rhs.reason {return false}
     if lhs.waived != rhs.waived {return false}
     if lhs.emergency != rhs.emergency {return false}
+    if lhs.cutOff != rhs.cutOff {return false}
+    if lhs.cutOffCount != rhs.cutOffCount {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1018,7 +1036,7 @@ nonisolated extension Culvert_Authority_V1_AuthorityStatus: SwiftProtobuf.Messag
 
 nonisolated extension Culvert_Authority_V1_NodeStatus: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".NodeStatus"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}id\0\u{3}attested_at\0\u{3}expires_at\0\u{3}acknowledged_sequence\0\u{1}leaves\0\u{3}acknowledged_at\0\u{1}connections\0\u{3}behind_since\0\u{1}live\0\u{1}version\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}id\0\u{3}attested_at\0\u{3}expires_at\0\u{3}acknowledged_sequence\0\u{1}leaves\0\u{3}acknowledged_at\0\u{1}connections\0\u{3}behind_since\0\u{1}live\0\u{1}version\0\u{3}cut_off\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1037,6 +1055,7 @@ nonisolated extension Culvert_Authority_V1_NodeStatus: SwiftProtobuf.Message, Sw
       case 9: try { try decoder.decodeSingularInt64Field(value: &self.behindSince) }()
       case 10: try { try decoder.decodeSingularBoolField(value: &self.live) }()
       case 11: try { try decoder.decodeSingularStringField(value: &self.version) }()
+      case 12: try { try decoder.decodeSingularStringField(value: &self.cutOff) }()
       default: break
       }
     }
@@ -1076,6 +1095,9 @@ nonisolated extension Culvert_Authority_V1_NodeStatus: SwiftProtobuf.Message, Sw
     if !self.version.isEmpty {
       try visitor.visitSingularStringField(value: self.version, fieldNumber: 11)
     }
+    if !self.cutOff.isEmpty {
+      try visitor.visitSingularStringField(value: self.cutOff, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1091,6 +1113,7 @@ nonisolated extension Culvert_Authority_V1_NodeStatus: SwiftProtobuf.Message, Sw
     if lhs.behindSince != rhs.behindSince {return false}
     if lhs.live != rhs.live {return false}
     if lhs.version != rhs.version {return false}
+    if lhs.cutOff != rhs.cutOff {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -89,6 +89,15 @@ struct AuditLine {
                     "authority": record.step.authority.map { "\($0)" }, "reason": record.reason.map { "\($0)" },
                     "notWaitedFor": record.override.map { "\($0.waivedWait)" },
                 ])
+        case .nodesCutOff(let cutOff, let record):
+            self.init(
+                .warning, "nodes_cut_off", "Nodes were not waited for: they are cut off until they attest anew",
+                [
+                    "nodes": "\(cutOff.count)", "names": cutOff.names.joined(separator: ", "),
+                    "step": "\(record.position)", "authority": record.step.authority.map { "\($0)" },
+                    "notWaitedFor": record.override.map { "\($0.waivedWait)" },
+                    "reason": record.reason.map { "\($0)" },
+                ])
         case .rotationRefused(let command, let refusal):
             self.init(
                 .warning, "rotation_refused", "Authorities: command refused",

@@ -37,6 +37,8 @@ struct AuthorityReport: Encodable, Equatable {
         let behindSince: Date?
         let leaves: UInt32
         let connections: UInt32
+        /// Why it has to attest anew, or catch up, before it can do anything.
+        let cutOff: String?
     }
 
     struct RotationLine: Encodable, Equatable {
@@ -66,6 +68,21 @@ struct AuthorityReport: Encodable, Equatable {
         let emergency: Bool
         let reason: String?
         let notWaitedFor: String?
+        /// Nodes that it did not wait for.
+        let cutOff: CutOffLine?
+    }
+
+    struct CutOffLine: Encodable, Equatable {
+        let count: UInt32
+        /// Not all, where they are very many.
+        let nodes: [String]
+
+        /// `2 nodes: node-a, node-b`.
+        var text: String {
+            let named = nodes.prefix(5).joined(separator: ", ")
+            let more = count > 5 ? " and \(count - 5) more" : ""
+            return "\(count) \(count == 1 ? "node" : "nodes"): \(named)\(more)"
+        }
     }
 
     /// Grows when a member changes its meaning or goes away; new members do not count.
@@ -115,7 +132,8 @@ struct AuthorityReport: Encodable, Equatable {
                 name: $0.name, id: $0.id, attestedAt: Date(wire: $0.attestedAt),
                 expiresAt: Date(wire: $0.expiresAt), live: $0.live, version: $0.version,
                 acknowledgedSequence: $0.acknowledgedSequence, acknowledgedAt: Date(wireIfAny: $0.acknowledgedAt),
-                behindSince: Date(wireIfAny: $0.behindSince), leaves: $0.leaves, connections: $0.connections)
+                behindSince: Date(wireIfAny: $0.behindSince), leaves: $0.leaves, connections: $0.connections,
+                cutOff: $0.cutOff.nonEmpty)
         }
     }
 }
@@ -144,7 +162,8 @@ extension AuthorityReport.StepLine {
         self.init(
             position: step.position, at: Date(wire: step.at), step: step.step, authority: step.authorityID.nonEmpty,
             bundleSequence: step.bundleSequence, emergency: step.emergency, reason: step.reason.nonEmpty,
-            notWaitedFor: step.waived.nonEmpty)
+            notWaitedFor: step.waived.nonEmpty,
+            cutOff: step.cutOffCount == 0 ? nil : .init(count: step.cutOffCount, nodes: step.cutOff))
     }
 }
 

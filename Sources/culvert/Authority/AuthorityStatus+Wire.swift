@@ -20,7 +20,13 @@ extension Culvert_Authority_V1_StatusResponse {
         authorities = status.authorities.map { record in
             .init(record, status.rotation[record.id], status.policy, dependents[record.id] ?? .init())
         }
-        nodes = status.nodes.map { .init($0, bundleSequence: status.bundleSequence, history: history, now: now) }
+        let cutOff = Dictionary(uniqueKeysWithValues: status.cutOff.map { ($0.name, $0.because) })
+        nodes = status.nodes.map { node in
+            var line = Culvert_Authority_V1_NodeStatus(
+                node, bundleSequence: status.bundleSequence, history: history, now: now)
+            line.cutOff = cutOff[node.name] ?? ""
+            return line
+        }
         if let rotation = status.rotation.rotation { self.rotation = .init(rotation) }
         if let waiting = status.waiting { self.waiting = .init(waiting) }
         nextStepAt = status.nextStepAt?.wire ?? 0
@@ -97,6 +103,8 @@ extension Culvert_Authority_V1_RotationStep {
         bundleSequence = record.sequence
         reason = record.reason?.description ?? ""
         waived = record.override?.waivedWait ?? ""
+        cutOff = record.override?.cutOff?.names ?? []
+        cutOffCount = UInt32(clamping: record.override?.cutOff?.count ?? 0)
         if case .started(let emergency, _, _) = record.step { self.emergency = emergency }
     }
 }

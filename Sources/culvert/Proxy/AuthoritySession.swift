@@ -38,7 +38,10 @@ final class AuthoritySession: IdentitySource {
     private let state = Mutex(State())
 
     private struct State {
+        /// What the authority says.
         var tainted: Set<String> = []
+        /// That, and what it has withdrawn: nothing on this node should depend on these keys.
+        var shunned: Set<String> = []
         /// Of the SVID by which the authority does not know the node any more.
         var lostSerial: String?
         /// Of the node's own renewal, which looks again.
@@ -101,10 +104,12 @@ final class AuthoritySession: IdentitySource {
     /// Calls that were under way say so, too: what counts is which SVID they were made with.
     private func lostStanding(with svid: X509SVID?, because reason: String) {
         guard let svid else { return }
-        logger.warning("The authority does not know this node any more", metadata: ["reason": "\(reason)"])
-        let waiter = state.withLock { state in
-            state.lostSerial = svid.serialNumber
-            return state.waiter
+        let (isNew, waiter) = state.withLock { state in
+            defer { state.lostSerial = svid.serialNumber }
+            return (state.lostSerial != svid.serialNumber, state.waiter)
+        }
+        if isNew {
+            logger.warning("The authority does not know this node any more", metadata: ["reason": "\(reason)"])
         }
         waiter?.yield()
     }
@@ -117,6 +122,7 @@ final class AuthoritySession: IdentitySource {
             settings: settings, credentials: credentials, trust: trust, readiness: readiness, logger: logger)
         let (svid, bundle) = try await attestation.identity()
         if let bundle { accept(bundle) } else { onTrust(bundles) }
+        shun(nil)
         leaves.replaceNode(svid)
         let client = try AuthorityClient(
             address: settings.authority, trustDomain: settings.trustDomain, svid: svid,
@@ -126,7 +132,7 @@ final class AuthoritySession: IdentitySource {
         readiness.met(ProxyNode.Condition.authority)
         try await withThrowingDiscardingTaskGroup { group in
             group.addTask { try await client.run() }
-            group.addTask { try await self.followBundle(client) }
+            group.addTask { try await self.followBundle(client, attestation) }
             group.addTask { try await self.renew(svid, client, attestation) }
             group.addTask { try await self.followTaints(client, onTaint) }
         }
@@ -135,6 +141,7 @@ final class AuthoritySession: IdentitySource {
     private func accept(_ bundle: TrustBundle) {
         guard trust.accept(bundle) else { return }
         onTrust(bundles)
+        shun(nil)
     }
 
     private func accept(_ update: TrustUpdate) {
@@ -143,18 +150,23 @@ final class AuthoritySession: IdentitySource {
         onTrust(bundles)
     }
 
-    private func accept(tainted: Set<String>) {
-        let (isNew, waiter) = state.withLock { state in
-            defer { state.tainted = tainted }
-            return (state.tainted != tainted, state.waiter)
+    /// What is tainted, where the authority has said it anew, and what was withdrawn while this node was not looking: an emergency does not
+    /// wait for a node that is away.
+    private func shun(_ tainted: Set<String>?) {
+        let withdrawn = trust.current.withdrawnKeys
+        let (isNew, shunned, present, waiter) = state.withLock { state in
+            let before = (state.tainted, state.shunned)
+            if let tainted { state.tainted = tainted }
+            state.shunned = state.tainted.union(withdrawn)
+            return (before != (state.tainted, state.shunned), state.shunned, state.tainted, state.waiter)
         }
         guard isNew else { return }
-        if !tainted.isEmpty {
+        if !present.isEmpty {
             logger.notice(
                 "Certificates of a tainted authority are renewed",
-                metadata: ["authorities": "\(tainted.sorted().joined(separator: " "))"])
+                metadata: ["authorities": "\(present.sorted().joined(separator: " "))"])
         }
-        taints.continuation.yield(tainted)
+        taints.continuation.yield(shunned)
         waiter?.yield()
     }
 
@@ -162,12 +174,12 @@ final class AuthoritySession: IdentitySource {
     private func followTaints(
         _ client: AuthorityClient, _ onTaint: @Sendable (Set<String>) async -> Void
     ) async throws {
-        for await tainted in taints.stream {
-            await onTaint(tainted)
+        for await shunned in taints.stream {
+            await onTaint(shunned)
             var reported: [BundleReport.Leaves]?
-            while !tainted.isEmpty, state.withLock({ $0.tainted }) == tainted {
+            while state.withLock({ !$0.tainted.isEmpty && $0.shunned == shunned }) {
                 try await Task.sleep(for: Self.progressInterval)
-                retire(tainted)
+                retire(shunned)
                 let present = await uses
                 guard present != reported else { continue }
                 reported = present
@@ -185,11 +197,12 @@ final class AuthoritySession: IdentitySource {
     }
 
     private func isTainted(_ svid: X509SVID) -> Bool {
-        !state.withLock { $0.tainted }.isDisjoint(with: svid.signers)
+        !state.withLock { $0.shunned }.isDisjoint(with: svid.signers)
     }
 
-    private func followBundle(_ client: AuthorityClient) async throws {
+    private func followBundle(_ client: AuthorityClient, _ attestation: NodeAttestation) async throws {
         var retry = RetrySchedule()
+        var complaint: String?
         while true {
             let svid = nodeSVID
             do throws(AuthorityCallError) {
@@ -199,7 +212,8 @@ final class AuthoritySession: IdentitySource {
                         leaves: await self.uses)
                 } onUpdate: { update in
                     self.accept(update)
-                    self.accept(tainted: update.tainted)
+                    self.shun(update.tainted)
+                    self.readiness.met(ProxyNode.Condition.authority)
                     self.recogniseAuthority(client)
                     self.logger.info(
                         "Trust bundle received",
@@ -207,10 +221,19 @@ final class AuthoritySession: IdentitySource {
                             "sequence": "\(update.bundle.sequence)", "federated": "\(update.federatedNames)",
                         ])
                 }
-                retry = RetrySchedule()
+                (retry, complaint) = (RetrySchedule(), nil)
             } catch {
                 logger.debug("Trust bundle not followed", metadata: ["error": "\(error)"])
-                if error.wantsAttestation { lostStanding(with: svid, because: "\(error)") }
+                let isDisowned = svid.map { attestation.isDisowned($0, error) } ?? false
+                if error.wantsAttestation || isDisowned { lostStanding(with: svid, because: "\(error)") }
+                if attestation.isCutOff(error, svid) {
+                    let text = attestation.explained(error, svid)
+                    readiness.unmet(ProxyNode.Condition.authority, because: text)
+                    if complaint != text {
+                        logger.error("This node is cut off from its authority", metadata: ["reason": "\(text)"])
+                    }
+                    complaint = text
+                }
                 if trust.readFileAgain() { recogniseAuthority(client) }
             }
             try await Task.sleep(for: retry.next(draw: .random(in: 0..<1)))
@@ -283,14 +306,15 @@ final class AuthoritySession: IdentitySource {
                 } catch {
                     try Task.checkCancellation()
                     let pause = attestation.pause(after: error, &retry)
+                    let text = attestation.explained(error, svid)
                     logger.warning(
-                        "Node certificate not renewed", metadata: ["error": "\(error)", "retry": "\(pause)"])
+                        "Node certificate not renewed", metadata: ["error": "\(text)", "retry": "\(pause)"])
                     if svid.notAfter <= Date() {
                         readiness.unmet(
                             ProxyNode.Condition.authority,
-                            because: "the node's certificate has expired and was not renewed: \(error)")
+                            because: "the node's certificate has expired and was not renewed: \(text)")
                     } else if isLost(svid) {
-                        readiness.unmet(ProxyNode.Condition.authority, because: "\(error)")
+                        readiness.unmet(ProxyNode.Condition.authority, because: text)
                     }
                     if trust.readFileAgain() { recogniseAuthority(client) }
                     try await attestation.sleep(pause)

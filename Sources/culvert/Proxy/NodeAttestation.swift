@@ -36,8 +36,9 @@ struct NodeAttestation: Sendable {
             } catch {
                 try Task.checkCancellation()
                 let pause = pause(after: error, &retry)
-                readiness.unmet(ProxyNode.Condition.authority, because: "\(error)")
-                logger.warning("Node not attested yet", metadata: ["error": "\(error)", "retry": "\(pause)"])
+                let text = explained(error, saved)
+                readiness.unmet(ProxyNode.Condition.authority, because: text)
+                logger.warning("Node not attested yet", metadata: ["error": "\(text)", "retry": "\(pause)"])
                 _ = trust.readFileAgain()
                 try await sleep(pause)
             }
@@ -70,7 +71,7 @@ struct NodeAttestation: Sendable {
                 do {
                     return try await attest()
                 } catch let second {
-                    throw CommandFailure("\(error); nor does the join token help: \(second)")
+                    throw CommandFailure("\(explained(error, svid)); the join token there does not help: \(second)")
                 }
             }
         }
@@ -109,8 +110,33 @@ struct NodeAttestation: Sendable {
             return denial.remedy == .attestAgain
         }
         // A handshake is refused without a reason.
-        return svid.notAfter <= Date()
+        return svid.notAfter <= Date() || isDisowned(svid, error)
     }
+
+    /// Whether what keeps `svid` from being renewed is that the authority does not know its root any more.
+    func isDisowned(_ svid: X509SVID, _ error: any Error) -> Bool {
+        guard case .unreachable? = error as? AuthorityCallError else { return false }
+        return trust.current.disowns(svid, now: Date())
+    }
+
+    /// With what the operator has to do, where it is the operator who has to.
+    func explained(_ error: any Error, _ svid: X509SVID?) -> String {
+        advice(on: error, svid).map { "\(error); \($0)" } ?? "\(error)"
+    }
+
+    private func advice(on error: any Error, _ svid: X509SVID?) -> String? {
+        if case .unrecognised? = error as? AuthorityCallError {
+            return
+                "if its root was replaced, put its present bundle (“culvert ca bundle” there) in \(settings.bundleFile)"
+        }
+        guard let svid, isDisowned(svid, error) else { return nil }
+        let place = settings.joinTokenFile ?? "a file that --join-token-file names"
+        return "this node's certificate is under a root that was replaced: put a new join token "
+            + "(“culvert ca token create --node \(settings.node)” there) in \(place)"
+    }
+
+    /// Not something that helps itself: the node can do nothing until the operator has done something.
+    func isCutOff(_ error: any Error, _ svid: X509SVID?) -> Bool { advice(on: error, svid) != nil }
 
     func renewed(_ id: SPIFFEID, _ client: AuthorityClient) async throws -> X509SVID {
         let request = try IdentityRequest(uri: id.description)

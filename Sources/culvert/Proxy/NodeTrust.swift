@@ -46,6 +46,28 @@ struct NodeTrust: Sendable, Equatable {
     /// Peers are verified by these.
     var forPeers: TrustBundle { received ?? file }
 
+    /// Keys of roots that the authority has withdrawn: what was signed under them is worth nothing to peers.
+    var withdrawnKeys: Set<String> {
+        Set(withdrawn.map(\.keyIdentifier)).subtracting((received?.authorities ?? []).map(\.keyIdentifier))
+    }
+
+    /// Whether the authority cannot know this node by `svid` any more, so that it closes the handshake without a word: its root was
+    /// withdrawn, or the operator's file, which says something that the authority has not sent yet, does not have it.
+    func disowns(_ svid: X509SVID, now: Date) -> Bool {
+        let vouchedFor = file.authorities.filter { !withdrawn.contains($0) }
+        let known = received?.authorities ?? []
+        let isNews = vouchedFor.contains { !known.contains($0) }
+        guard
+            let bundle = try? TrustBundle(
+                trustDomain: file.trustDomain, authorities: isNews ? vouchedFor : known + vouchedFor),
+            let chain = try? svid.certificatesDER()
+        else { return true }
+        let verdict = PeerVerifier(bundles: TrustBundleSet([bundle])).verify(
+            chainDER: chain, role: .client, now: min(now, svid.notAfter))
+        if case .verified = verdict { return false }
+        return true
+    }
+
     /// A bundle that came over a connection to the authority, which `forAuthority` has recognised.
     mutating func accept(_ bundle: TrustBundle) -> Acceptance {
         guard let present = received else {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Authority
 import FoundationEssentials
 
 /// `culvert ca rotate`
@@ -12,7 +13,8 @@ struct CARotate: AsyncParsableCommand {
 
             With --emergency, for a key that may be in a stranger's hands, a prepared root is given up and a new one made, and \
             nodes are waited for only so long: a minute before it signs, and a quarter of an hour before the old root is \
-            revoked, which is at once when every node says that nothing depends on it. Who is late is cut off.
+            revoked, which is at once when every node says that nothing depends on it (`culvert ca serve` has options for both). Who is \
+            late is cut off: the command, `culvert ca status` and the audit log say who and why, and what brings them back.
 
             EXAMPLES
               culvert ca rotate --dry-run
@@ -78,10 +80,20 @@ struct CARotate: AsyncParsableCommand {
             guard wait else { return }
             let outcome = try await call.follow(since: since, timeout: timeout.value)
             try call.print(outcome)
+            try await warnOfCutOff(outcome, call)
             guard outcome.steps.contains(where: { $0.step == "finished" }) else {
                 throw CommandFailure("the rotation was given up", exitCode: RotationExit.refused)
             }
         }
+    }
+
+    /// Who was left behind and has not come back by now, and what to do for them.
+    private func warnOfCutOff(_ outcome: RotationCall.Outcome, _ call: RotationCall) async throws {
+        guard outcome.steps.contains(where: { $0.cutOff != nil }) else { return }
+        let left = try await call.status().nodes.filter { $0.cutOff != nil }
+        guard !left.isEmpty else { return }
+        for node in left { StandardError.write("cut off: \(node.name): \(node.cutOff ?? "")\n") }
+        StandardError.write("hint: \(AuthorityStatus.wayBack)\n")
     }
 }
 

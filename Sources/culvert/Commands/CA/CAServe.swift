@@ -125,6 +125,18 @@ struct CAServe: AsyncParsableCommand {
         help: ArgumentHelp("How far apart clocks may be: kept that much longer, too.", valueName: "duration"))
     var clockSkew = ArgumentDuration(.seconds(120))
 
+    @Option(
+        help: ArgumentHelp(
+            "How long an emergency rotation waits for nodes to learn the new root before that signs; who is late is cut off.",
+            valueName: "duration"))
+    var emergencyActivation = ArgumentDuration(.seconds(60))
+
+    @Option(
+        help: ArgumentHelp(
+            "How long it waits for nodes to let go of the old root before that is revoked; who is late is cut off.",
+            valueName: "duration"))
+    var emergencyRevocation = ArgumentDuration(.seconds(900))
+
     @Flag(
         help: """
             Only check all options and files, as they would be at the start, and say everything that is wrong; serve nothing and \
@@ -235,6 +247,8 @@ struct CAServe: AsyncParsableCommand {
             let home = try await home(logger: logger)
             var rotation = RotationPolicy(leaf: lifetimes.leaf, connectionAge: connectionAge.value)
             rotation.skew = clockSkew.value
+            rotation.emergencyActivation = emergencyActivation.value
+            rotation.emergencyRevocation = emergencyRevocation.value
             var configuration = CertificateAuthority.Configuration(
                 trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value, rotation: rotation)
             configuration.plugin = plugin

@@ -206,6 +206,7 @@ struct RotationProgress {
             default: step.step
             }
         let waived = step.notWaitedFor.map { " (without waiting: \($0))" } ?? ""
-        return text + waived
+        let cutOff = step.cutOff.map { "; cut off: \($0.text)" } ?? ""
+        return text + waived + cutOff
     }
 }
