@@ -70,8 +70,16 @@ final class AuthorityRig: Sendable {
     func stopClock() { world.stoppedAt.withLock { $0 = Date() } }
     func startClock() { world.stoppedAt.withLock { $0 = nil } }
 
+    /// What it serves: to nodes that have nothing but a token, and to attested ones.
+    typealias Services = (attestation: [any RegistrableRPCService], nodes: [any RegistrableRPCService])
+
+    private static func services(_ authority: CertificateAuthority) -> Services {
+        ([NodeAttestationService(authority: authority)], [AuthorityService(authority: authority)])
+    }
+
     static func running(
         limits: AuthorityLimits = AuthorityLimits(), lifetimes: AuthorityLifetimes = AuthorityLifetimes(),
+        serving services: (CertificateAuthority) -> Services = AuthorityRig.services,
         _ body: (AuthorityRig) async throws -> Void
     ) async throws {
         var template = Array("/tmp/culvert-rig-XXXXXX".utf8CString)
@@ -89,9 +97,10 @@ final class AuthorityRig: Sendable {
         let nodes = try AuthorityTransport.authority(
             at: loopback, identity: identity, trustDomain: trustDomain, grace: authority.configuration.nodeGrace,
             verifier: { PeerVerifier(bundles: TrustBundleSet([authority.bundle.current])) }, logger: silent)
+        let services = services(authority)
         let servers = [
-            GRPCServer(transport: attestation, services: [NodeAttestationService(authority: authority)]),
-            GRPCServer(transport: nodes, services: [AuthorityService(authority: authority)]),
+            GRPCServer(transport: attestation, services: services.attestation),
+            GRPCServer(transport: nodes, services: services.nodes),
         ]
         try await withThrowingTaskGroup(of: Void.self) { group in
             for server in servers { group.addTask { try await server.serve() } }
