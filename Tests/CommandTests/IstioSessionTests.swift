@@ -244,6 +244,12 @@ final class IstioSessionTests {
             let db = try SPIFFEID("spiffe://cluster.local/ns/shop/sa/db")
             let refused = await #expect(throws: IssuanceError.self) { try await issue(session, db) }
             #expect(refused?.kind == .retry(after: .milliseconds(500)))
+            let (node, caller) = (try NodeName("node-a"), AdminCaller.thisProcess)
+            try await authority.ban(node, reason: "stolen", by: caller)
+            let banned = await #expect(throws: IssuanceError.self) { try await issue(session) }
+            #expect(banned?.kind == .denied && banned?.message.contains("banned") == true)
+            try await authority.unban(node, reason: "found", by: caller)
+            _ = try await issue(session)
             let foreign = try SPIFFEID("spiffe://other.test/ns/shop/sa/web")
             let denied = await #expect(throws: IssuanceError.self) { try await issue(session, foreign) }
             #expect(denied?.kind == .denied)

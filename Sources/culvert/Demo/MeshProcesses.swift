@@ -86,20 +86,29 @@ final class MeshProcesses {
         for node in network.topology.nodes { try startProxy(of: node) }
     }
 
-    /// With a join token for the first time; from then on a node has a certificate of its own.
-    func startProxy(of node: DemoTopology.Node) throws {
-        let tokenFile = directory.file("\(node.name).token")
-        if !TextFile.exists(tokenFile) { try TextFile.write(tokenFile, try joinToken(for: node.name) + "\n") }
-        let home = try home(of: node)
-        let state = try directory.makeDirectory("\(node.name)-state")
+    /// With a join token for the first time; from then on a node has a certificate of its own. `identityOptions` are for another
+    /// authority than the demo's, or another protocol.
+    func startProxy(of node: DemoTopology.Node, identityOptions: [String]? = nil) throws {
         let process = try start(
             MeshProcesses.proxyName(node),
             ["proxy", "run", "--node", node.name, "--trust-domain", DemoTopology.trustDomain]
-                + authorityOptions + [
-                    "--run-dir", home, "--join-token-file", tokenFile, "--state-dir", state,
-                    "--admin-listen", "\(node.address.v4)", "--drain-timeout", "2s",
+                + (identityOptions ?? self.identityOptions(of: node)) + [
+                    "--run-dir", home(of: node), "--admin-listen", "\(node.address.v4)", "--drain-timeout", "2s",
                 ], in: network[node])
         proxies.append(process)
+    }
+
+    private func identityOptions(of node: DemoTopology.Node) throws -> [String] {
+        let tokenFile = try tokenFile(of: node)
+        let state = try directory.makeDirectory("\(node.name)-state")
+        return authorityOptions + ["--join-token-file", tokenFile, "--state-dir", state]
+    }
+
+    /// A file with a join token for the node, made if it is not there.
+    func tokenFile(of node: DemoTopology.Node) throws -> String {
+        let file = directory.file("\(node.name).token")
+        if !TextFile.exists(file) { try TextFile.write(file, try joinToken(for: node.name) + "\n") }
+        return file
     }
 
     /// Every enrolled pod has its listeners and its certificate.
