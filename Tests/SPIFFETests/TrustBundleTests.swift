@@ -17,6 +17,14 @@ struct TrustBundleTests {
         /// base64url.
         let text: String
         var testDescription: String { "B\(row): \(name)" }
+
+        func document(_ first: Certificate, _ second: Certificate) -> String {
+            let base64 = Data(first.der()).base64EncodedString()
+            return text.replacing("$A", with: base64)
+                .replacing("$B", with: Data(second.der()).base64EncodedString())
+                .replacing("$M", with: first.pem().replacing("\n", with: "\\n"))
+                .replacing("$U", with: base64.replacing("+", with: "-").replacing("/", with: "_") + "-")
+        }
     }
 
     static let table: [Case] = [
@@ -81,12 +89,7 @@ struct TrustBundleTests {
     @Test("reads each row as the list says", arguments: table)
     func reads(row: Case) throws {
         let (first, second) = (try TestAuthority.root().certificate, try TestAuthority.root().certificate)
-        let base64 = Data(first.der()).base64EncodedString()
-        let text = row.text
-            .replacing("$A", with: base64)
-            .replacing("$B", with: Data(second.der()).base64EncodedString())
-            .replacing("$M", with: first.pem().replacing("\n", with: "\\n"))
-            .replacing("$U", with: base64.replacing("+", with: "-").replacing("/", with: "_") + "-")
+        let text = row.document(first, second)
         guard let expected = row.authorities else {
             #expect(throws: TrustBundleError.self) {
                 try TrustBundle(trustDomain: TrustDomain("td.test"), jwks: text.utf8)
