@@ -20,26 +20,33 @@ public enum AuthorityPreflight {
     /// Everything that is wrong with the directory of an authority of `trustDomain`, which may be running. One that is not there yet can
     /// be made if its parent is.
     public static func problems(inDirectory path: String, of trustDomain: TrustDomain, now: Date) -> [Problem] {
+        if let problems = directory(path) { return problems }
+        let (storePath, keyPath) = ("\(path)/authority.sqlite", "\(path)/authority.key")
+        guard PrivateFile.exists(keyPath) || PrivateFile.exists(storePath) else { return [] }
+        var (seal, problems) = key(keyPath)
+        if PrivateFile.exists(storePath) {
+            problems += store(storePath, trustDomain, seal: seal, now: now)
+        }
+        return problems
+    }
+
+    /// nil if it is there and can be used; else what is wrong with it, if anything is: it may be made.
+    static func directory(_ path: String) -> [Problem]? {
         var status = stat()
         guard stat(path, &status) == 0 else { return missing(path, errno) }
         guard status.st_mode & S_IFMT == S_IFDIR else { return [Problem("\(path) is no directory")] }
         guard access(path, R_OK | W_OK | X_OK) == 0 else {
             return [Problem("\(path) may not be used by this user", hint: "run as the user that it belongs to")]
         }
-        let (storePath, keyPath) = ("\(path)/authority.sqlite", "\(path)/authority.key")
-        var problems: [Problem] = []
-        var seal: KeySeal?
-        if PrivateFile.exists(keyPath) || PrivateFile.exists(storePath) {
-            do throws(SealingKeyFileError) {
-                seal = try SealingKeyFile.read(keyPath)
-            } catch {
-                problems.append(Problem("\(error)", hint: error.hint))
-            }
+        return nil
+    }
+
+    static func key(_ path: String) -> (KeySeal?, [Problem]) {
+        do throws(SealingKeyFileError) {
+            return (try SealingKeyFile.read(path), [])
+        } catch {
+            return (nil, [Problem("\(error)", hint: error.hint)])
         }
-        if PrivateFile.exists(storePath) {
-            problems += store(storePath, trustDomain, seal: seal, now: now)
-        }
-        return problems
     }
 
     private static func missing(_ path: String, _ code: Int32) -> [Problem] {
@@ -84,7 +91,7 @@ public enum AuthorityPreflight {
         return problems
     }
 
-    private static func authorities(
+    static func authorities(
         _ stored: StoredAuthorities, _ trustDomain: TrustDomain, seal: KeySeal?, now: Date
     ) -> [Problem] {
         var errors: [AuthorityError] = []

@@ -89,6 +89,7 @@ extension CertificateAuthority {
             }
             let isAwaited = state.withLock { state in
                 state.nodes[node]?.acknowledgement = acknowledgement
+                if state.ahead?.node == node { state.ahead = nil }
                 return state.plugin?.next != nil || state.waiting?.nodes.contains(node) ?? false
             }
             if isAwaited { wakeUps.continuation.yield() }

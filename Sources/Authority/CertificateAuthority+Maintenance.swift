@@ -99,16 +99,20 @@ extension CertificateAuthority {
     }
 
     private func warnings(
-        _ authorities: [AuthorityRecord], ahead: (node: NodeName, sequence: UInt64)?, now: Date
+        _ authorities: [AuthorityRecord], now: Date
     ) -> [String] {
         let own =
             pluginStatus(now: now)?.warnings
             ?? AuthorityStatus.warnings(authorities, lifetimes: configuration.lifetimes, now: now)
-        guard let ahead, ahead.sequence > bundle.current.sequence else { return own }
-        return own + [
-            "node \(ahead.node) has bundle \(ahead.sequence), this authority is at \(bundle.current.sequence): the data directory is an older "
-                + "copy; restore the newest backup, or let nodes join anew"
-        ]
+        return own + (olderCopy.map { ["\($0); \($0.hint ?? "")"] } ?? [])
+    }
+
+    /// What the next step waits for. Who leads has found out; who follows would find the same.
+    private func pause(_ state: State, now: Date) -> (RotationRefusal?, Date?) {
+        guard state.plugin == nil, store.isShared, !store.leads else { return (state.waiting, state.nextStepAt) }
+        let issuers = StoredAuthorities(trustDomain: nil, records: state.authorities, sequence: 0).roots
+        let nodes = state.nodes.values.compactMap { RotationNode($0, issuers: issuers, now: now) }
+        return keeper.machine.decide(.tick, in: state.rotation, RotationSituation(now: now, nodes: nodes)).pause
     }
 
     /// What the operator sees.
@@ -116,6 +120,7 @@ extension CertificateAuthority {
         let now = clock()
         let state = state.withLock { $0 }
         let (authorities, counters) = (state.authorities, state.counters)
+        let (waiting, nextStepAt) = pause(state, now: now)
         var status = AuthorityStatus(
             trustDomain: trustDomain,
             bundleSequence: bundle.current.sequence,
@@ -126,11 +131,12 @@ extension CertificateAuthority {
             clamped: counters.clamped,
             leafLifetime: configuration.lifetimes.leaf,
             rotation: state.rotation,
-            waiting: state.waiting,
-            nextStepAt: state.nextStepAt,
+            waiting: waiting,
+            nextStepAt: nextStepAt,
+            follows: store.isShared && !store.leads,
             policy: keeper.machine.policy,
             plugin: pluginStatus(now: now),
-            warnings: warnings(authorities, ahead: state.ahead, now: now)
+            warnings: warnings(authorities, now: now)
         )
         status.warnings += status.cutOffWarnings
         return status
@@ -155,6 +161,8 @@ public struct AuthorityStatus: Sendable, Equatable {
     public let waiting: RotationRefusal?
     /// When a step will be due, by time alone.
     public let nextStepAt: Date?
+    /// Another authority on the same store leads: it takes the steps.
+    public let follows: Bool
     public let policy: RotationPolicy
     /// nil unless a plug-in CA signs.
     public let plugin: PluginStatus?

@@ -12,6 +12,10 @@ extension CertificateAuthority {
                 audit(.rotationRefused(command, .pluggedIn))
                 return RotationAnswer(taken: [], refusal: .pluggedIn, state: state.withLock { $0.rotation })
             }
+            if let refusal = olderCopy {
+                audit(.rotationRefused(command, refusal))
+                return RotationAnswer(taken: [], refusal: refusal, state: state.withLock { $0.rotation })
+            }
             let outcome = try await step(.command(command))
             guard case .commit(let record, _) = outcome.decision else {
                 guard case .refuse(let refusal) = outcome.decision else {
@@ -40,6 +44,10 @@ extension CertificateAuthority {
             return []
         }
         try checkRootLives()
+        if let refusal = olderCopy {
+            state.withLock { ($0.waiting, $0.nextStepAt) = (refusal, nil) }
+            return []
+        }
         var taken: [RotationRecord] = []
         while taken.count < Self.stepsMax {
             let outcome = try await step(.tick)
@@ -52,6 +60,18 @@ extension CertificateAuthority {
             taken.append(record)
         }
         return taken
+    }
+
+    /// Set while a node that may be at work has a bundle that was never published from this store. It would take no other content under a
+    /// number that it knows, and would say that it has it.
+    var olderCopy: RotationRefusal? {
+        let now = clock()
+        return state.withLock { state in
+            guard let ahead = state.ahead, ahead.sequence > state.sequence,
+                let node = state.nodes[ahead.node], node.isLive(at: now)
+            else { return nil }
+            return .olderCopy(ahead.node, sequence: ahead.sequence, current: state.sequence)
+        }
     }
 
     /// By a clock that is a year ahead every node is gone, and a new root would wait for nobody: a good one would be thrown away.

@@ -132,7 +132,9 @@ public final class PostgreSQLConnection {
         var last: PostgreSQLResult?
         var failure: PostgreSQLError?
         while true {
-            try waitForAnswer(deadline, decides: decides)
+            // Who says that the statement failed, and goes, has not done it: a server that shuts down, or an administrator's cut.
+            let isUndone = failure != nil && last == nil
+            try waitForAnswer(deadline, decides: decides && !isUndone)
             guard let result = libpq_getResult(handle) else { break }
             defer { libpq_clear(result) }
             switch libpq_resultStatus(result) {

@@ -52,6 +52,9 @@ import Testing
             ).rows.map { try $0.text(0) }
         }
         #expect(Set(found) == Set(expected).union(["authorities.position", "issuances.position"]))
+        // What a backup does not have would be lost.
+        #expect(
+            Set(StoreTable.all.flatMap { table in table.columns.map { "\(table.name).\($0.name)" } }) == Set(expected))
     }
 
     @Test("a user without rights is told what it lacks, in one line")

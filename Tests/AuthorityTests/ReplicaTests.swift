@@ -17,7 +17,7 @@ struct ReplicaFixture {
     let clock = TestClock(RotationRig.start)
     static let seal = KeySeal(key: [UInt8](repeating: 9, count: KeySeal.keySize))
 
-    init() throws { database = try TestDatabase() }
+    init(on server: TestDatabaseServer? = nil) throws { database = try TestDatabase(on: server) }
 
     func replica(seal: KeySeal = Self.seal) async throws -> CertificateAuthority {
         var configuration = CertificateAuthority.Configuration(trustDomain: AuthorityFixture.trustDomain)
@@ -157,6 +157,30 @@ struct ReplicaFixture {
         again.cancel()
         second.cancel()
         await again.value
+        await second.value
+    }
+
+    @Test(
+        "an authority that follows says what the next step waits for, and for whom, as the one that leads does",
+        .timeLimit(.minutes(2)))
+    func waits() async throws {
+        let fixture = try ReplicaFixture()
+        let one = try await fixture.replica()
+        _ = try await fixture.join(one)
+        let two = try await fixture.replica()
+        let first = Self.run(one)
+        await until { one.store.leads }
+        let second = Self.run(two)
+        #expect(try await one.rotate(.rotate).refusal == nil)
+        await until { one.status().waiting != nil }
+        await until { two.bundle.current.sequence == 2 }
+        let (led, followed) = (one.status(), two.status())
+        #expect(followed.waiting == led.waiting)
+        #expect(followed.waiting?.nodes == [try NodeName("node-a")])
+        #expect(!led.follows && followed.follows)
+        first.cancel()
+        second.cancel()
+        await first.value
         await second.value
     }
 

@@ -1,3 +1,4 @@
+import DatabaseKit
 import Glibc
 import Testing
 
@@ -86,6 +87,78 @@ struct AuthorityCheckTests {
         #expect(!output.contains("exit 0"))
     }
 
+    @Test("connects to the database that is the store, and says what is wrong with it")
+    func database() throws {
+        let database = try TestDatabase()
+        let url = "postgresql://culvert@127.0.0.1:1/\(database.name)"
+        let output = try AuthorityPlay.output(
+            of: """
+                store='\(database.url)'
+                check() { \(Self.check) "$@"; echo "exit $?"; }
+                check --store "$store"
+                $culvert ca serve --data data --mesh mesh.yaml --listen 127.0.0.1:15012 --attest-listen 127.0.0.1:15011 \\
+                    --admin-socket ca.sock --store "$store" 2>>ca.log & ca=$!
+                settled ca status >/dev/null
+                check --store "$store"
+                mv data/authority.key key; check --store "$store"
+                head -c 32 /dev/urandom >data/authority.key; chmod 600 data/authority.key; check --store "$store"
+                mv key data/authority.key
+                sed -i 's/td.test/other.test/' mesh.yaml; check --store "$store"; sed -i 's/other.test/td.test/' mesh.yaml
+                check --store '\(url)'
+                check --store "${store/\(database.name)/nowhere}"
+                echo no >password; check --store-password-file password
+                ended $ca
+                """)
+        let path = "\(database.address)"
+        for expected in [
+            "error: data/authority.key is missing, but \(path) has keys that it sealed\nhint: copy it from another replica's",
+            "error: the stored private keys cannot be opened: the key file is not the one that sealed them\n",
+            "error: the data directory belongs to trust domain td.test, not other.test\n",
+            "error: --store: postgresql://127.0.0.1:1/\(database.name) cannot be used: connection to server at",
+            "Connection refused",
+            "hint: see that the database runs, that it is reached from here, and that it takes this user and password\n",
+            "FATAL:  database \"nowhere\" does not exist\n",
+            "error: --store-password-file is for --store\n",
+        ] {
+            #expect(output.contains(expected), "\(expected)\n\(output)")
+        }
+        #expect(output.hasPrefix("nothing is wrong\nexit 0\nnothing is wrong\nexit 0\n"), "\(output)")
+        #expect(output.components("exit 78\n") == 6, "\(output)")
+    }
+
+    @Test("says that the password is wrong, that the tables are a newer culvert's, and that there may be none")
+    func databaseRefuses() throws {
+        let server = try TestDatabaseServer.shared()
+        let (newer, poor) = (try TestDatabase(), try TestDatabase())
+        try newer.execute(
+            """
+            CREATE SCHEMA culvert; CREATE TABLE culvert.migrations (identifier TEXT PRIMARY KEY);
+            INSERT INTO culvert.migrations VALUES ('99 from the future')
+            """)
+        let role = "poor_\(poor.name)"
+        try poor.execute("CREATE ROLE \(role) LOGIN")
+        defer { try? poor.execute("DROP ROLE \(role)") }
+        // As in the test's own network: the database's port is not the script's.
+        let output = try Transcript.run(
+            """
+            d=$(mktemp -d); cd $d
+            printf 'trustDomain: td.test\nnamespaces: [{name: shop}]\npods: []\n' >mesh.yaml; echo wrong >password
+            check() { culvert ca serve --check --data data --mesh mesh.yaml --admin-socket ca.sock "$@"; echo "exit $?"; }
+            check --store 'postgresql://culvert@127.0.0.1:\(server.port)/\(newer.name)?sslmode=require' --store-password-file password
+            check --store '\(newer.url)'
+            check --store '\(poor.url.replacing("culvert@", with: "\(role)@"))'
+            rm -r $d
+            """)
+        for expected in [
+            "FATAL:  password authentication failed for user \"culvert\"",
+            "error: --store: \(newer.address) was written by a newer culvert\nhint: run the culvert version",
+            "has no tables of culvert, and this user may not make them\nhint: GRANT CREATE ON DATABASE",
+        ] {
+            #expect(output.contains(expected), "\(expected)\n\(output)")
+        }
+        #expect(output.components("exit 78\n") == 3, "\(output)")
+    }
+
     @Test("an option that does not exist is refused with exit 64, by check and start alike")
     func unknownOption() throws {
         let output = try AuthorityPlay.output(
@@ -94,4 +167,9 @@ struct AuthorityCheckTests {
         )
         #expect(output == "64\n64\n")
     }
+}
+
+extension String {
+    /// How often it has `part`.
+    fileprivate func components(_ part: String) -> Int { ranges(of: part).count }
 }

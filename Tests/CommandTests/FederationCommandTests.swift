@@ -25,6 +25,7 @@ struct FederationCommandTests {
                     --federate $federate
                 settled test -s data/federated.json && settled test -s west/federated.json
                 stat -c '%a %n' data/federated.json
+                ca status | sed -n '/^FEDERATED/,/^$/p' | sed 's/[0-9]*s ago/<span> ago/' | tr -s ' '
                 python3 - <<END
                 import json, subprocess
                 for sock, own, other in ("ca.sock", "data", "west"), ("west.sock", "west", "data"):
@@ -46,11 +47,17 @@ struct FederationCommandTests {
                 ended $ca; echo "east $?"
                 authority --federate $federate
                 settled grep -o 'last good one stays in use' ca.log
+                ca status | sed -n '/^FEDERATED/,/^$/p' | sed 's/for [0-9]*s: .*/for <span>/' | tr -s ' '
+                ca status --format json | python3 -c 'import json, sys; f = json.load(sys.stdin)["federated"][0]
+                print(f["trustDomain"], f["bundleSequence"], f["url"], "fetchedAt" in f, "problem" in f, "failingSince" in f)'
                 ended $ca; echo "east $?"
                 """)
         #expect(
             output == """
                 644 data/federated.json
+                FEDERATED DOMAIN BUNDLE AUTHORITIES FETCHED URL
+                west.test 1 1 <span> ago https://127.0.0.1:16443/
+
                 ['td.test'] True
                 ['west.test'] True
                 HTTP/1.1 200 OK
@@ -64,6 +71,11 @@ struct FederationCommandTests {
                 west 0
                 east 0
                 last good one stays in use
+                FEDERATED DOMAIN BUNDLE AUTHORITIES FETCHED URL
+                west.test 1 1 not since the start https://127.0.0.1:16443/
+                 west.test fails for <span>
+
+                west.test 1 https://127.0.0.1:16443/ False True True
                 east 0
 
                 """)

@@ -38,8 +38,9 @@ public final class TestDatabaseServer: Sendable {
     private let lifeline: Int32
     private let made = Mutex(0)
 
-    /// `isDurable`: what is committed is on the disk, as in earnest.
-    public init(isDurable: Bool = false) throws {
+    /// `isDurable`: what is committed is on the disk, as in earnest. `smallDisk`: KiB of a disk of its own at `directory/small`, which is
+    /// there for the server only; needs root.
+    public init(isDurable: Bool = false, smallDisk: Int? = nil) throws {
         var template = Array("/tmp/culvert-database-XXXXXX".utf8CString)
         directory = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
         port = Self.freePort()
@@ -49,7 +50,8 @@ public final class TestDatabaseServer: Sendable {
         for end in pipe { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         lifeline = pipe[1]
         supervisor = try Self.spawn(
-            [directory, "\(port)", isDurable ? "on" : "off", Self.password], lifeline: pipe[0])
+            [directory, "\(port)", isDurable ? "on" : "off", Self.password] + (smallDisk.map { ["\($0)"] } ?? []),
+            isApart: smallDisk != nil, lifeline: pipe[0])
         close(pipe[0])
         try awaitReady()
     }
@@ -66,6 +68,11 @@ public final class TestDatabaseServer: Sendable {
         if [ "$(id -u)" = 0 ]; then
             chown postgres "$dir"
             as="setpriv --reuid postgres --regid postgres --clear-groups --inh-caps=-all"
+        fi
+        if [ -n "${5-}" ]; then
+            mkdir "$dir/small"
+            mount -t tmpfs -o "size=${5}k" tmpfs "$dir/small"
+            chown postgres "$dir/small"
         fi
         cd "$dir"
         exec >"$dir/log" 2>&1
@@ -101,8 +108,10 @@ public final class TestDatabaseServer: Sendable {
         rm -rf "$dir"
         """
 
-    private static func spawn(_ arguments: [String], lifeline: Int32) throws -> pid_t {
-        let words = (["sh", "-c", script, "sh"] + arguments).map { strdup($0) } + [nil]
+    /// `isApart`: what it mounts goes with it.
+    private static func spawn(_ arguments: [String], isApart: Bool, lifeline: Int32) throws -> pid_t {
+        let words =
+            ((isApart ? ["unshare", "-m"] : []) + ["sh", "-c", script, "sh"] + arguments).map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -114,7 +123,7 @@ public final class TestDatabaseServer: Sendable {
         var pid: pid_t = 0
         let path = strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin")
         defer { free(path) }
-        guard posix_spawn(&pid, "/bin/sh", &actions, nil, words, [path, nil]) == 0 else {
+        guard posix_spawn(&pid, isApart ? "/usr/bin/unshare" : "/bin/sh", &actions, nil, words, [path, nil]) == 0 else {
             throw Failure.notStarted("no shell: errno \(errno)")
         }
         return pid

@@ -22,17 +22,25 @@ public struct AuthorityBackup: Sendable, Equatable {
 
     // MARK: Export
 
-    /// Copies the authority in `directory` as it is at this moment; one that runs goes on.
-    public static func copy(of directory: String, now: Date) async throws(BackupError) -> AuthorityBackup {
+    /// Copies the authority in `directory` as it is at this moment, or the one in `database`, of which the directory has the sealing key;
+    /// one that runs goes on.
+    public static func copy(
+        of directory: String, in database: PostgreSQLAuthorityStore? = nil, now: Date
+    ) async throws(BackupError) -> AuthorityBackup {
         let storePath = "\(directory)/authority.sqlite"
-        guard PrivateFile.exists(storePath) else { throw .noStore(directory) }
+        guard database != nil || PrivateFile.exists(storePath) else { throw .noStore(directory) }
         let sealingKey: [UInt8]
         do { sealingKey = try SealingKeyFile.bytes("\(directory)/authority.key") } catch { throw .sealingKey(error) }
         let draft = "\(directory)/.export-\(hexadecimal(systemRandomBytes(8)))"
-        defer { for suffix in ["", "-wal", "-shm", "-journal", ".lock"] { unlink(draft + suffix) } }
-        try snapshot(of: storePath, to: draft)
+        defer { for suffix in SQLiteFiles.suffixes { SQLiteFiles.remove(draft + suffix) } }
+        if let database {
+            do { try await database.copy(toFile: draft) } catch { throw .store(error) }
+        } else {
+            try snapshot(of: storePath, to: draft)
+        }
         let store = try PrivateFile.contents(draft)
         let summary = try await Self.summary(of: draft, sealingKey: sealingKey, now: now)
+        guard !summary.trustDomain.isEmpty else { throw .noStore(database?.path ?? directory) }
         return AuthorityBackup(summary: summary, sealingKey: sealingKey, store: store)
     }
 
@@ -97,26 +105,69 @@ public struct AuthorityBackup: Sendable, Equatable {
         for name in names where PrivateFile.exists("\(directory)/\(name)") {
             throw .notEmpty(directory: directory, file: name)
         }
-        let draft = "\(directory)/.import-\(hexadecimal(systemRandomBytes(8)))"
-        let drafts = ["\(draft).sqlite", "\(draft).key"]
-        defer {
-            for path in drafts { unlink(path) }
-            for suffix in ["-wal", "-shm", "-journal", ".lock"] { unlink(drafts[0] + suffix) }
-        }
-        try PrivateFile.create(drafts[0], store)
-        try PrivateFile.create(drafts[1], sealingKey)
-        let found = try await Self.summary(
-            of: drafts[0], sealingKey: sealingKey, now: Date(unixSeconds: summary.madeAt))
-        guard found == summary else { throw .malformedContent("the store is not the one that the backup says") }
+        let draft = try await tried(in: directory)
+        defer { draft.remove() }
         // The store first: one without its key is refused at start, a key alone would begin a new authority.
-        for (from, name) in zip(drafts, names) {
-            guard link(from, "\(directory)/\(name)") == 0 else {
-                let reason = String(cString: strerror(errno))
-                throw errno == EEXIST
-                    ? .notEmpty(directory: directory, file: name) : .unwritable("\(directory)/\(name)", reason)
-            }
-        }
+        for (from, name) in zip([draft.store, draft.key], names) { try Self.place(from, in: directory, as: name) }
         PrivateFile.syncDirectory(of: "\(directory)/authority.key")
+    }
+
+    /// Fills `database`, which holds no authority, with this one, and puts the sealing key in `directory`, where it may be already. In one
+    /// transaction; what fails can be tried again.
+    public func restore(to directory: String, filling database: PostgreSQLAuthorityStore) async throws(BackupError) {
+        let keyPath = "\(directory)/authority.key"
+        let hasKey = PrivateFile.exists(keyPath)
+        if hasKey {
+            let present: [UInt8]
+            do { present = try SealingKeyFile.bytes(keyPath) } catch { throw .sealingKey(error) }
+            guard present == sealingKey else { throw .otherKey(keyPath) }
+        }
+        let draft = try await tried(in: directory)
+        defer { draft.remove() }
+        // The key first: what is in the database then is of no use without it, and a key of this authority does no harm alone.
+        if !hasKey { try Self.place(draft.key, in: directory, as: "authority.key") }
+        do throws(BackupError) {
+            try await database.fill(fromFile: draft.store)
+        } catch {
+            if !hasKey, case .storeNotEmpty = error { unlink(keyPath) }
+            throw error
+        }
+        PrivateFile.syncDirectory(of: keyPath)
+    }
+
+    /// Files that were found to be what the backup says.
+    private struct Draft {
+        let store: String
+        let key: String
+
+        func remove() {
+            unlink(key)
+            for suffix in SQLiteFiles.suffixes { SQLiteFiles.remove(store + suffix) }
+        }
+    }
+
+    private func tried(in directory: String) async throws(BackupError) -> Draft {
+        let name = "\(directory)/.import-\(hexadecimal(systemRandomBytes(8)))"
+        let draft = Draft(store: "\(name).sqlite", key: "\(name).key")
+        do throws(BackupError) {
+            try PrivateFile.create(draft.store, store)
+            try PrivateFile.create(draft.key, sealingKey)
+            let found = try await Self.summary(
+                of: draft.store, sealingKey: sealingKey, now: Date(unixSeconds: summary.madeAt))
+            guard found == summary else { throw .malformedContent("the store is not the one that the backup says") }
+        } catch {
+            draft.remove()
+            throw error
+        }
+        return draft
+    }
+
+    private static func place(_ draft: String, in directory: String, as name: String) throws(BackupError) {
+        guard link(draft, "\(directory)/\(name)") == 0 else {
+            let reason = String(cString: strerror(errno))
+            throw errno == EEXIST
+                ? .notEmpty(directory: directory, file: name) : .unwritable("\(directory)/\(name)", reason)
+        }
     }
 }
 

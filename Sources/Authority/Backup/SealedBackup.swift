@@ -89,6 +89,8 @@ public enum BackupError: Error, Sendable, Equatable, CustomStringConvertible {
     case wrongPassphraseOrDamaged
     case malformedContent(String)
     case notEmpty(directory: String, file: String)
+    case storeNotEmpty(String)
+    case otherKey(String)
     case noStore(String)
     case keyMismatch
     case store(StoreError)
@@ -109,6 +111,8 @@ public enum BackupError: Error, Sendable, Equatable, CustomStringConvertible {
         case .malformedContent(let problem): return "the backup's content cannot be used: \(problem)"
         case .notEmpty(let directory, let file):
             return "\(directory) has content already (\(file)): nothing was changed"
+        case .storeNotEmpty(let path): return "\(path) holds an authority already: nothing was changed"
+        case .otherKey(let path): return "\(path) is not the key of the authority in the backup: nothing was changed"
         case .noStore(let path): return "\(path) holds no authority"
         case .keyMismatch: return "the sealing key does not open the keys in the store"
         case .store(let error): return "\(error)"
@@ -120,11 +124,13 @@ public enum BackupError: Error, Sendable, Equatable, CustomStringConvertible {
     public var hint: String? {
         switch self {
         case .notEmpty: return "give another --data directory, or move what is there away first"
+        case .storeNotEmpty: return "give an empty database, or drop its schema culvert first"
+        case .otherKey: return "give another --data directory, or move the key away first"
         case .unknownVersion: return "use the culvert that made it, or a newer one"
         case .truncated, .wrongPassphraseOrDamaged:
             return "compare the file's size and checksum with those of the original"
         case .shortPassphrase: return "several random words are good ones"
-        case .keyMismatch: return "authority.key and authority.sqlite are not of one authority"
+        case .keyMismatch: return "authority.key and the store are not of one authority"
         case .store(let error): return error.hint
         case .sealingKey(let error): return error.hint
         default: return nil

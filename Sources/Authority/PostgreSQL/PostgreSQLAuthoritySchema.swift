@@ -92,6 +92,30 @@ enum PostgreSQLAuthoritySchema {
         ("tcp_user_timeout", "15000"),
     ]
 
+    /// How far the tables are that are there.
+    enum Standing: Sendable, Equatable {
+        case none, older, current
+    }
+
+    /// Changes nothing; `newerSchema` if there is a step that we do not know.
+    static func standing(_ connection: PostgreSQLConnection, path: String) throws -> Standing {
+        guard try hasTables(connection) else { return .none }
+        return try applied(connection, path: path).count == steps.count ? .current : .older
+    }
+
+    private static func hasTables(_ connection: PostgreSQLConnection) throws(PostgreSQLError) -> Bool {
+        try !connection.execute(
+            "SELECT 1::bigint FROM pg_tables WHERE schemaname = 'culvert' AND tablename = 'migrations'"
+        ).rows.isEmpty
+    }
+
+    private static func applied(_ connection: PostgreSQLConnection, path: String) throws -> Set<String> {
+        let applied = Set(
+            try connection.execute("SELECT identifier FROM culvert.migrations").rows.map { try $0.text(0) })
+        guard applied.isSubset(of: steps.map(\.name)) else { throw StoreError.newerSchema(path: path) }
+        return applied
+    }
+
     /// Brings the schema to ours, one process at a time; `newerSchema` if it knows a step that we do not.
     static func migrate(_ connection: PostgreSQLConnection, path: String) throws {
         try connection.transaction(.writing) { connection in
@@ -100,15 +124,10 @@ enum PostgreSQLAuthoritySchema {
             if try connection.execute("SELECT 1::bigint FROM pg_namespace WHERE nspname = 'culvert'").rows.isEmpty {
                 try connection.execute("CREATE SCHEMA culvert")
             }
-            if try connection.execute(
-                "SELECT 1::bigint FROM pg_tables WHERE schemaname = 'culvert' AND tablename = 'migrations'"
-            )
-            .rows.isEmpty {
+            if try !hasTables(connection) {
                 try connection.execute("CREATE TABLE culvert.migrations (identifier TEXT PRIMARY KEY)")
             }
-            let applied = Set(
-                try connection.execute("SELECT identifier FROM culvert.migrations").rows.map { try $0.text(0) })
-            guard applied.isSubset(of: steps.map(\.name)) else { throw StoreError.newerSchema(path: path) }
+            let applied = try applied(connection, path: path)
             for step in steps where !applied.contains(step.name) {
                 try connection.executeScript(step.script)
                 try connection.execute(

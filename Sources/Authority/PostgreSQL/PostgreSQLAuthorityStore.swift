@@ -30,7 +30,7 @@ public final class PostgreSQLAuthorityStore: AuthorityStore {
         return store
     }
 
-    private init(
+    init(
         _ address: PostgreSQLAddress, changed: @escaping @Sendable (PostgreSQLPool.Availability) -> Void
     ) {
         path = address.description

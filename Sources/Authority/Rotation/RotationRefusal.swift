@@ -40,6 +40,8 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
     case unusableReason
     /// The operator's files decide which authority signs.
     case pluggedIn
+    /// A node has a bundle that this store does not know of: under the next number it would have other content.
+    case olderCopy(NodeName, sequence: UInt64, current: UInt64)
     /// What an operator wrote names no authority.
     case unnamed(String)
 
@@ -80,6 +82,9 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
         case .nothingToRotate: return "there is no authority yet"
         case .unnamed(let text): return "“\(text)” is not an authority's id"
         case .pluggedIn: return "a plug-in CA signs here: what follows it is decided by its files"
+        case .olderCopy(let node, let sequence, let current):
+            return
+                "node \(node) has bundle \(sequence), this authority is at \(current): the store is an older copy"
         case .unusableReason:
             return "a reason is 1 to \(RotationReason.sizeMax) bytes of text on one line"
         }
@@ -106,6 +111,9 @@ public enum RotationRefusal: Error, Sendable, Equatable, CustomStringConvertible
         case .tooLittleLife: return "“culvert ca abort”, then “culvert ca prepare” for one that lasts longer"
         case .pluggedIn:
             return "put the next set of files in the --ca-dir directory; “culvert ca status” shows when it signs"
+        case .olderCopy:
+            return
+                "restore the newest backup, or evict the nodes that are ahead and let them join anew with an empty --state-dir"
         case .tooManyAuthorities: return "taint and revoke old authorities first"
         case .rotationUnderWay: return "“culvert ca rotate --resume”, or “culvert ca abort” while nothing is activated"
         case .wrongState, .keyUsedBefore, .unusableReason: return nil

@@ -210,11 +210,53 @@ public nonisolated struct Culvert_Authority_V1_StatusResponse: @unchecked Sendab
     set {_uniqueStorage()._plugIn = newValue}
   }
 
+  /// Another authority on the same store leads: it takes the steps.
+  public var follows: Bool {
+    get {_storage._follows}
+    set {_uniqueStorage()._follows = newValue}
+  }
+
+  /// The trust domains whose workloads are believed, too.
+  public var federated: [Culvert_Authority_V1_FederatedDomain] {
+    get {_storage._federated}
+    set {_uniqueStorage()._federated = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct Culvert_Authority_V1_FederatedDomain: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var trustDomain: String = String()
+
+  /// Where its bundle is published.
+  public var url: String = String()
+
+  /// Whether a bundle is held; the next two are its.
+  public var held: Bool = false
+
+  public var sequence: UInt64 = 0
+
+  public var authorities: UInt32 = 0
+
+  /// When it was last fetched and found good; 0: not since the authority's start.
+  public var fetchedAt: Int64 = 0
+
+  /// Why the last attempt failed, and since when all have; empty and 0 if it did not.
+  public var problem: String = String()
+
+  public var failingSince: Int64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct Culvert_Authority_V1_RotationUnderWay: Sendable {
@@ -526,7 +568,7 @@ nonisolated extension Culvert_Authority_V1_StatusRequest: SwiftProtobuf.Message,
 
 nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}authorities\0\u{3}bundle_sequence\0\u{1}nodes\0\u{1}issued\0\u{1}denied\0\u{1}rotation\0\u{1}waiting\0\u{3}next_step_at\0\u{1}history\0\u{1}warnings\0\u{1}clamped\0\u{3}leaf_lifetime_seconds\0\u{4}\u{7}plug_in\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}authorities\0\u{3}bundle_sequence\0\u{1}nodes\0\u{1}issued\0\u{1}denied\0\u{1}rotation\0\u{1}waiting\0\u{3}next_step_at\0\u{1}history\0\u{1}warnings\0\u{1}clamped\0\u{3}leaf_lifetime_seconds\0\u{4}\u{7}plug_in\0\u{1}follows\0\u{1}federated\0")
 
   fileprivate class _StorageClass {
     var _trustDomain: String = String()
@@ -543,6 +585,8 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
     var _clamped: UInt64 = 0
     var _leafLifetimeSeconds: UInt32 = 0
     var _plugIn: String = String()
+    var _follows: Bool = false
+    var _federated: [Culvert_Authority_V1_FederatedDomain] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -567,6 +611,8 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
       _clamped = source._clamped
       _leafLifetimeSeconds = source._leafLifetimeSeconds
       _plugIn = source._plugIn
+      _follows = source._follows
+      _federated = source._federated
     }
   }
 
@@ -599,6 +645,8 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
         case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._clamped) }()
         case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._leafLifetimeSeconds) }()
         case 20: try { try decoder.decodeSingularStringField(value: &_storage._plugIn) }()
+        case 21: try { try decoder.decodeSingularBoolField(value: &_storage._follows) }()
+        case 22: try { try decoder.decodeRepeatedMessageField(value: &_storage._federated) }()
         default: break
         }
       }
@@ -653,6 +701,12 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
       if !_storage._plugIn.isEmpty {
         try visitor.visitSingularStringField(value: _storage._plugIn, fieldNumber: 20)
       }
+      if _storage._follows != false {
+        try visitor.visitSingularBoolField(value: _storage._follows, fieldNumber: 21)
+      }
+      if !_storage._federated.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._federated, fieldNumber: 22)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -676,10 +730,77 @@ nonisolated extension Culvert_Authority_V1_StatusResponse: SwiftProtobuf.Message
         if _storage._clamped != rhs_storage._clamped {return false}
         if _storage._leafLifetimeSeconds != rhs_storage._leafLifetimeSeconds {return false}
         if _storage._plugIn != rhs_storage._plugIn {return false}
+        if _storage._follows != rhs_storage._follows {return false}
+        if _storage._federated != rhs_storage._federated {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Culvert_Authority_V1_FederatedDomain: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".FederatedDomain"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}trust_domain\0\u{1}url\0\u{1}held\0\u{1}sequence\0\u{1}authorities\0\u{3}fetched_at\0\u{1}problem\0\u{3}failing_since\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.trustDomain) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.url) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.held) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.authorities) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.fetchedAt) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.problem) }()
+      case 8: try { try decoder.decodeSingularInt64Field(value: &self.failingSince) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.trustDomain.isEmpty {
+      try visitor.visitSingularStringField(value: self.trustDomain, fieldNumber: 1)
+    }
+    if !self.url.isEmpty {
+      try visitor.visitSingularStringField(value: self.url, fieldNumber: 2)
+    }
+    if self.held != false {
+      try visitor.visitSingularBoolField(value: self.held, fieldNumber: 3)
+    }
+    if self.sequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 4)
+    }
+    if self.authorities != 0 {
+      try visitor.visitSingularUInt32Field(value: self.authorities, fieldNumber: 5)
+    }
+    if self.fetchedAt != 0 {
+      try visitor.visitSingularInt64Field(value: self.fetchedAt, fieldNumber: 6)
+    }
+    if !self.problem.isEmpty {
+      try visitor.visitSingularStringField(value: self.problem, fieldNumber: 7)
+    }
+    if self.failingSince != 0 {
+      try visitor.visitSingularInt64Field(value: self.failingSince, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Culvert_Authority_V1_FederatedDomain, rhs: Culvert_Authority_V1_FederatedDomain) -> Bool {
+    if lhs.trustDomain != rhs.trustDomain {return false}
+    if lhs.url != rhs.url {return false}
+    if lhs.held != rhs.held {return false}
+    if lhs.sequence != rhs.sequence {return false}
+    if lhs.authorities != rhs.authorities {return false}
+    if lhs.fetchedAt != rhs.fetchedAt {return false}
+    if lhs.problem != rhs.problem {return false}
+    if lhs.failingSince != rhs.failingSince {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -28,7 +28,7 @@ enum AdminSocket {
         return true
     }
 
-    private static func isServed(_ path: String) -> Bool {
+    static func isServed(_ path: String) -> Bool {
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return true }
         defer { close(descriptor) }

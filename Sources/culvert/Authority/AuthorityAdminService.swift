@@ -7,6 +7,7 @@ import SPIFFE
 /// The operator's calls. The socket's server admits the authority's own user and root; which of them it was is in the audit log.
 struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceProtocol {
     let authority: CertificateAuthority
+    var federated: @Sendable () -> [Federation.Status] = { [] }
 
     func createJoinToken(
         request: Culvert_Authority_V1_CreateJoinTokenRequest, context: ServerContext
@@ -54,7 +55,9 @@ struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceP
     ) async throws -> Culvert_Authority_V1_StatusResponse {
         do {
             let history = try await authority.rotationHistory(limit: Self.historyMax)
-            return Culvert_Authority_V1_StatusResponse(authority.status(), history: history, now: Date())
+            var response = Culvert_Authority_V1_StatusResponse(authority.status(), history: history, now: Date())
+            response.federated = federated().map(Culvert_Authority_V1_FederatedDomain.init)
+            return response
         } catch {
             throw RPCError(code: .failedPrecondition, message: "\(error)")
         }

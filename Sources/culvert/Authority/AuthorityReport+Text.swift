@@ -6,6 +6,7 @@ extension AuthorityReport {
 
     func text(now: Date) -> String {
         var parts = [head, rotationText(now: now), authorityTable(now: now), nodeTable(now: now), historyTable]
+        if !federated.isEmpty { parts.insert(federatedTable(now: now), at: 4) }
         if !warnings.isEmpty { parts.append(warnings.map { "warning: \($0)\n" }.joined()) }
         return parts.joined(separator: "\n")
     }
@@ -18,7 +19,8 @@ extension AuthorityReport {
             Leaves live      \(leafLifetimeSeconds)s
             Since the start  \(issuedSinceStart) issued, \(deniedSinceStart) denied\(clamped)
 
-            """ + (plugIn.map { "Plug-in CA       \($0)\n" } ?? "")
+            """ + (follows ? "Replica          follows; another one takes the steps\n" : "")
+                + (plugIn.map { "Plug-in CA       \($0)\n" } ?? "")
     }
 
     /// What is under way, what it waits for, and what comes by itself.
@@ -89,6 +91,22 @@ extension AuthorityReport {
     private func acknowledged(_ node: NodeLine, now: Date) -> String {
         let behind = node.behindSince.map { " (behind for \(Self.age($0, now: now)))" } ?? ""
         return (node.acknowledgedSequence == 0 ? "none yet" : "\(node.acknowledgedSequence)") + behind
+    }
+
+    private func federatedTable(now: Date) -> String {
+        let rows = federated.map {
+            [
+                $0.trustDomain, $0.bundleSequence.map { "\($0)" } ?? "none yet", "\($0.authorities)",
+                $0.fetchedAt.map { "\(Self.age($0, now: now)) ago" } ?? "not since the start", $0.url,
+            ]
+        }
+        let problems = federated.compactMap { domain in
+            domain.problem.map { problem in
+                let since = domain.failingSince.map { " for \(Self.age($0, now: now))" } ?? ""
+                return "  \(domain.trustDomain) fails\(since): \(CertificateOutput.printable(problem))\n"
+            }
+        }
+        return Self.table(["FEDERATED DOMAIN", "BUNDLE", "AUTHORITIES", "FETCHED", "URL"], rows) + problems.joined()
     }
 
     private var historyTable: String {

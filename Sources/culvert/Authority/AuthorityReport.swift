@@ -85,6 +85,20 @@ struct AuthorityReport: Encodable, Equatable {
         }
     }
 
+    /// A trust domain whose workloads are believed, too.
+    struct FederatedLine: Encodable, Equatable {
+        let trustDomain: String
+        let url: String
+        /// nil as long as no bundle is held.
+        let bundleSequence: UInt64?
+        let authorities: UInt32
+        /// nil: not since the authority's start.
+        let fetchedAt: Date?
+        /// Why the last attempt failed.
+        let problem: String?
+        let failingSince: Date?
+    }
+
     /// Grows when a member changes its meaning or goes away; new members do not count.
     let schemaVersion = 1
     let trustDomain: String
@@ -94,6 +108,9 @@ struct AuthorityReport: Encodable, Equatable {
     let rotation: RotationLine?
     let waiting: WaitLine?
     let nextStepAt: Date?
+    /// Another authority on the same store leads: it takes the steps.
+    let follows: Bool
+    let federated: [FederatedLine]
     let nodes: [NodeLine]
     /// The newest first.
     let history: [StepLine]
@@ -115,6 +132,13 @@ struct AuthorityReport: Encodable, Equatable {
         warnings = response.warnings
         plugIn = response.plugIn.nonEmpty
         nextStepAt = Date(wireIfAny: response.nextStepAt)
+        follows = response.follows
+        federated = response.federated.map {
+            FederatedLine(
+                trustDomain: $0.trustDomain, url: $0.url, bundleSequence: $0.held ? $0.sequence : nil,
+                authorities: $0.authorities, fetchedAt: Date(wireIfAny: $0.fetchedAt), problem: $0.problem.nonEmpty,
+                failingSince: Date(wireIfAny: $0.failingSince))
+        }
         rotation = response.hasRotation ? RotationLine(response.rotation) : nil
         waiting = response.hasWaiting ? WaitLine(response.waiting) : nil
         history = response.history.map { StepLine($0) }

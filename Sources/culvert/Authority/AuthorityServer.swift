@@ -78,7 +78,7 @@ struct AuthorityServer: ServiceLifecycle.Service {
                         try await cancelWhenGracefulShutdown {
                             try await AuthorityTransport.serve(
                                 [
-                                    AuthorityAdminService(authority: authority),
+                                    AuthorityAdminService(authority: authority) { federation.statuses },
                                     AuthorityOperatorService(authority: authority, examiner: examiner),
                                     NodeAdminService(authority: authority),
                                 ], unixSocket: addresses.adminSocket, logger: logger)

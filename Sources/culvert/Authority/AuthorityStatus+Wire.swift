@@ -29,6 +29,7 @@ extension Culvert_Authority_V1_StatusResponse {
         }
         if let rotation = status.rotation.rotation { self.rotation = .init(rotation) }
         if let waiting = status.waiting { self.waiting = .init(waiting) }
+        follows = status.follows
         nextStepAt = status.nextStepAt?.wire ?? 0
         self.history = history.map(Culvert_Authority_V1_RotationStep.init)
     }
@@ -118,6 +119,22 @@ extension Culvert_Authority_V1_RotationWait {
         authorityID = refusal.authority?.description ?? ""
         nodes = refusal.nodes.map(\.description)
         until = refusal.until?.wire ?? 0
+    }
+}
+
+extension Culvert_Authority_V1_FederatedDomain {
+    init(_ status: Federation.Status) {
+        self.init()
+        trustDomain = status.trustDomain.name
+        url = "\(status.url)"
+        if let bundle = status.bundle {
+            held = true
+            sequence = bundle.sequence
+            authorities = UInt32(clamping: bundle.authorities.count)
+        }
+        fetchedAt = status.fetchedAt?.wire ?? 0
+        problem = status.problem ?? ""
+        failingSince = status.failingSince?.wire ?? 0
     }
 }
 

@@ -37,7 +37,7 @@ struct NodeAdminService: Culvert_Authority_V1_NodeAdmin.SimpleServiceProtocol {
             response.signatures = try await authority.signatures(for: name, limit: Self.signaturesShown)
                 .map(Culvert_Authority_V1_Signature.init)
         } catch {
-            throw RPCError(code: .unavailable, message: "\(error)")
+            throw RPCError(code: .failedPrecondition, message: "\(error)")
         }
         return response
     }
@@ -74,7 +74,7 @@ struct NodeAdminService: Culvert_Authority_V1_NodeAdmin.SimpleServiceProtocol {
         } catch {
             switch error {
             case .unknown: throw RPCError(code: .notFound, message: "\(error)")
-            case .store: throw RPCError(code: .unavailable, message: "\(error)")
+            case .store: throw RPCError(code: .failedPrecondition, message: "\(error)")
             }
         }
         return Culvert_Authority_V1_NodeActResponse()

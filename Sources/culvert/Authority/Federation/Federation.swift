@@ -15,7 +15,27 @@ final class Federation: Sendable {
     private let pace: FederatedBundle.Pace
     private let publish: @Sendable (TrustBundleSet) -> Void
     private let logger: Logger
-    private let held: Mutex<[TrustDomain: FederatedBundle]>
+    private let held: Mutex<[TrustDomain: Held]>
+
+    private struct Held {
+        var bundle: FederatedBundle
+        var fetchedAt: Date?
+        var failure: (reason: String, since: Date)?
+    }
+
+    /// One domain at this moment.
+    struct Status: Sendable, Equatable {
+        let trustDomain: TrustDomain
+        let url: HTTPSURL
+        /// nil until one was received.
+        let bundle: TrustBundle?
+        /// When it was last fetched and found good, if it was in this run.
+        let fetchedAt: Date?
+        /// Of the last attempt, if that failed.
+        let problem: String?
+        /// Since when every attempt has.
+        let failingSince: Date?
+    }
 
     /// `publish` is called with all of them, the first time at once with those of an earlier run.
     init(
@@ -49,12 +69,27 @@ final class Federation: Sendable {
         held = Mutex(
             Dictionary(
                 uniqueKeysWithValues: relationships.map {
-                    ($0.trustDomain, FederatedBundle($0.trustDomain, kept: kept[$0.trustDomain]))
+                    (
+                        $0.trustDomain,
+                        Held(bundle: FederatedBundle($0.trustDomain, kept: kept[$0.trustDomain]))
+                    )
                 }))
         publish(bundles)
     }
 
-    var bundles: TrustBundleSet { TrustBundleSet(held.withLock { $0.values.compactMap(\.bundle) }) }
+    var bundles: TrustBundleSet { TrustBundleSet(held.withLock { $0.values.compactMap(\.bundle.bundle) }) }
+
+    /// In the order in which they are configured.
+    var statuses: [Status] {
+        let held = held.withLock { $0 }
+        return relationships.map { relationship in
+            let present = held[relationship.trustDomain]
+            return Status(
+                trustDomain: relationship.trustDomain, url: relationship.url, bundle: present?.bundle.bundle,
+                fetchedAt: present?.fetchedAt, problem: present?.failure?.reason,
+                failingSince: present?.failure?.since)
+        }
+    }
 
     /// Until cancelled.
     func run() async {
@@ -76,7 +111,9 @@ final class Federation: Sendable {
                     "Federated bundle is followed again", metadata: ["trustDomain": "\(relationship.trustDomain)"])
             }
             problem = found
-            let pause = held.withLock { $0[relationship.trustDomain]?.nextLook(pace, draw: .random(in: 0..<1)) }
+            let pause = held.withLock {
+                $0[relationship.trustDomain]?.bundle.nextLook(pace, draw: .random(in: 0..<1))
+            }
             guard (try? await Task.sleep(for: pause ?? pace.least)) != nil else { return }
         }
     }
@@ -86,18 +123,28 @@ final class Federation: Sendable {
         let domain = relationship.trustDomain
         do {
             let document = try await endpoint(relationship).fetch()
-            let outcome = held.withLock { $0[domain]?.received(document) ?? .unchanged }
-            switch outcome {
-            case .unchanged: return nil
-            case .refused(let reason): return reason
-            case .changed:
-                changed(domain)
-                return nil
-            }
+            let outcome = held.withLock { $0[domain]?.bundle.received(document) ?? .unchanged }
+            if case .refused(let reason) = outcome { return noted(reason, domain) }
+            if outcome == .changed { changed(domain) }
+            return noted(nil, domain)
         } catch {
-            held.withLock { $0[domain]?.failed() }
-            return "\(error)"
+            held.withLock { $0[domain]?.bundle.failed() }
+            return noted("\(error)", domain)
         }
+    }
+
+    private func noted(_ problem: String?, _ domain: TrustDomain) -> String? {
+        let now = Date()
+        held.withLock { held in
+            if let problem {
+                let since = held[domain]?.failure?.since ?? now
+                held[domain]?.failure = (problem, since)
+            } else {
+                held[domain]?.fetchedAt = now
+                held[domain]?.failure = nil
+            }
+        }
+        return problem
     }
 
     /// Kept before it is used, so that a restart does not fall back behind what nodes have seen.
@@ -123,7 +170,7 @@ final class Federation: Sendable {
         case .web(nil): profile = .web(rootsPEM: nil)
         case .web(let path?): profile = .web(rootsPEM: try TextFile.read(path))
         case .spiffe(let id, let path):
-            let known = held.withLock { $0[id.trustDomain]?.bundle }
+            let known = held.withLock { $0[id.trustDomain]?.bundle.bundle }
             profile = .spiffe(id, TrustBundleSet([try known ?? Self.bundle(path, of: id.trustDomain)]))
         }
         return BundleEndpoint(url: relationship.url, profile: profile)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Authority
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
@@ -11,6 +12,13 @@ struct AdminOptions: ParsableArguments {
 
     /// What is asked for is not there.
     static let notFound = ExitCode(2)
+
+    static let exitStatus = """
+        EXIT STATUS
+          0   done
+          1   the authority was not reached, refused, or failed
+          64  wrong usage
+        """
 
     /// Makes one call; its failure says what to do.
     func call<Reply: Sendable>(
@@ -50,13 +58,9 @@ struct AdminOptions: ParsableArguments {
         _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>, CallOptions) async throws -> Reply
     ) async throws -> Reply {
         // A client would go on trying to reach a socket that is not there.
-        guard access(adminSocket, F_OK) == 0 else { throw unreachable("there is no such socket") }
-        guard access(adminSocket, R_OK | W_OK) == 0 else {
-            throw CommandFailure(
-                "\(adminSocket) may not be opened by this user", hint: "run as the user that runs the authority")
-        }
+        try checkSocket()
         var options = CallOptions.defaults
-        options.timeout = .seconds(10)
+        options.timeout = Self.timeout
         options.maxResponseMessageBytes = 64 << 20
         options.waitForReady = false
         do {
@@ -70,9 +74,32 @@ struct AdminOptions: ParsableArguments {
             // These the authority says itself, whatever the others are.
             case .invalidArgument, .failedPrecondition: throw CommandFailure(error.message)
             case .notFound: throw CommandFailure(error.message, exitCode: Self.notFound)
+            case .unimplemented:
+                throw CommandFailure(
+                    "the authority on \(adminSocket) is of another version, which does not know this request",
+                    hint: "use the culvert that it runs, or restart it with this one")
+            case .deadlineExceeded:
+                throw CommandFailure(
+                    "the authority on \(adminSocket) has not answered within \(Self.timeout.inWords)",
+                    hint: "its log may say what it waits for; ask again")
             default: throw unreachable(error.message)
             }
         }
+    }
+
+    private static let timeout = Duration.seconds(10)
+
+    private func checkSocket() throws(CommandFailure) {
+        var status = stat()
+        if stat(adminSocket, &status) != 0 || access(adminSocket, R_OK | W_OK) != 0 {
+            let code = errno
+            guard code == EACCES else { throw unreachable(String(cString: strerror(code))) }
+            throw CommandFailure(
+                "\(adminSocket) may not be opened by this user",
+                hint: "run as the user that runs the authority, or as root")
+        }
+        guard status.st_mode & S_IFMT == S_IFSOCK else { throw unreachable("that is no socket") }
+        guard AdminSocket.isServed(adminSocket) else { throw unreachable("nobody listens there any more") }
     }
 
     private func unreachable(_ reason: String) -> CommandFailure {

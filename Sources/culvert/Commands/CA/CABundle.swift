@@ -18,6 +18,8 @@ struct CABundle: AsyncParsableCommand {
               culvert ca bundle > bundle.pem
               culvert ca bundle --format spiffe > bundle.json
               culvert ca bundle --format json | jq '.authorities[].notAfter'
+
+            \(AdminOptions.exitStatus)
             """
     )
 

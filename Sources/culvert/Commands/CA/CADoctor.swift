@@ -22,6 +22,7 @@ struct CADoctor: AsyncParsableCommand {
               0   nothing failed; with --strict, nothing is to be warned of either
               1   something failed, or with --strict is to be warned of
               2   the authority could not be asked
+              64  wrong usage
             """
     )
 

@@ -10,7 +10,8 @@ struct CAExport: AsyncParsableCommand {
         abstract: "Writes a backup of the authority, sealed with a passphrase.",
         discussion: """
             The backup holds everything in the data directory: keys, authorities, nodes, tokens and the record of what was signed. \
-            The authority may run meanwhile. The files of a plug-in CA (--ca-dir) are not in it.
+            The authority may run meanwhile. The files of a plug-in CA (--ca-dir) are not in it. With --store it is what the database \
+            holds, and the data directory's authority.key; either kind of backup can be imported into either kind of store.
 
             Whoever has the file and the passphrase can sign as this authority. A backup is good until authorities or nodes \
             change: make one after each rotation.
@@ -18,6 +19,12 @@ struct CAExport: AsyncParsableCommand {
             EXAMPLES
               culvert ca export --data /var/lib/culvert --output culvert.backup
               culvert ca export --data ca --output - --passphrase-file passphrase | ssh vault 'cat >culvert.backup'
+              culvert ca export --data ca --store postgresql://culvert@db.example/culvert --output culvert.backup
+
+            EXIT STATUS
+              0   done
+              1   it could not be done; nothing was changed
+              64  wrong usage
             """
     )
 
@@ -29,6 +36,7 @@ struct CAExport: AsyncParsableCommand {
         help: ArgumentHelp("Where the backup goes; never overwritten. - is standard output.", valueName: "file"))
     var output: String
 
+    @OptionGroup var storing: StoreOptions
     @OptionGroup var passphrase: PassphraseOptions
 
     func run() async throws {
@@ -39,24 +47,44 @@ struct CAExport: AsyncParsableCommand {
             guard output != "-" || isatty(STDOUT_FILENO) == 0 else {
                 throw CommandFailure("a backup is not for a terminal", hint: "give --output a file")
             }
+            let address = try storing.address()
             let passphrase = try passphrase.read(confirm: true)
             do {
-                let backup = try await AuthorityBackup.copy(of: data, now: Date())
+                var database: PostgreSQLAuthorityStore?
+                if let address { database = try await PostgreSQLAuthorityStore.existing(address) }
+                let backup = try await AuthorityBackup.copy(of: data, in: database, now: Date())
                 let sealed = try SealedBackup.seal(try backup.content(), passphrase: passphrase)
                 try BackupFile.write(sealed, to: output)
-                StandardError.write("\(backup.summary.text)\n")
+                StandardError.write(BackupReport(backup.summary).text)
             } catch let error as BackupError {
+                throw CommandFailure("\(error)", hint: error.hint)
+            } catch let error as StoreError {
                 throw CommandFailure("\(error)", hint: error.hint)
             }
         }
     }
 }
 
-extension AuthorityBackup.Summary {
-    /// One line for people.
+/// What is in a backup: a line for people, a document for programs.
+struct BackupReport: Encodable {
+    /// Grows when a member changes its meaning or goes away; new members do not count.
+    let schemaVersion = 1
+    let trustDomain: String
+    let bundleSequence: UInt64
+    let authorities: Int
+    let nodes: Int
+    let madeAt: Date
+
+    init(_ summary: AuthorityBackup.Summary) {
+        trustDomain = summary.trustDomain
+        bundleSequence = summary.bundleSequence
+        authorities = summary.authorities
+        nodes = summary.nodes
+        madeAt = Date(timeIntervalSince1970: TimeInterval(summary.madeAt))
+    }
+
     var text: String {
-        let at = Date(timeIntervalSince1970: Double(madeAt)).formatted(.iso8601)
-        return
-            "Trust domain \(trustDomain), bundle \(bundleSequence), \(authorities) authorities, \(nodes) nodes, at \(at)."
+        "Trust domain \(trustDomain), bundle \(bundleSequence), \(authorities) authorities, \(nodes) nodes, "
+            + "at \(madeAt.formatted(.iso8601)).\n"
     }
 }

@@ -23,6 +23,8 @@ struct CAMint: AsyncParsableCommand {
               culvert ca mint spiffe://example.org/ns/shop/sa/web --cert web.pem --key web.key --reason "ticket 4711"
               culvert ca mint spiffe://example.org/debug/ann --cert ann.pem --key ann.key --ttl 10m --reason "latency"
               culvert cert inspect --connect 10.244.1.2:15008 --cert ann.pem --key ann.key
+
+            \(AdminOptions.exitStatus)
             """
     )
 

@@ -4,6 +4,7 @@ import FoundationEssentials
 import Glibc
 import IPAddressing
 import MeshFile
+import PostgreSQL
 import SPIFFE
 
 extension CAServe {
@@ -11,8 +12,8 @@ extension CAServe {
     private static let misconfigured = ExitCode(78)
 
     /// For `--check`: prints every problem, each with what to do.
-    func reportProblems() throws {
-        let problems = problems(now: Date())
+    func reportProblems() async throws {
+        let problems = await problems(now: Date())
         guard !problems.isEmpty else { return print("nothing is wrong") }
         for problem in problems {
             StandardError.write("error: \(problem.description)\n" + (problem.hint.map { "hint: \($0)\n" } ?? ""))
@@ -21,22 +22,25 @@ extension CAServe {
         throw Self.misconfigured
     }
 
-    private func problems(now: Date) -> [AuthorityPreflight.Problem] {
+    private func problems(now: Date) async -> [AuthorityPreflight.Problem] {
         var problems = addressProblems()
         problems += lifetimes.flaws.map { .init("\($0)") }
-        problems += storeProblems()
-        do throws(CommandFailure) {
-            let domain = try domain(try loadedMesh())
-            problems += AuthorityPreflight.problems(inDirectory: data, of: domain, now: now)
-            problems += pluginProblems(domain, now: now)
-        } catch {
-            problems.append(.init(error.description, hint: error.hint))
-            // What is there is looked at all the same, as far as it does not depend on the trust domain.
-            if let domain = trustDomain.flatMap({ try? TrustDomain($0) }) {
-                problems += AuthorityPreflight.problems(inDirectory: data, of: domain, now: now)
-            }
+        let (domain, flaw) = meshDomain()
+        if let flaw { problems.append(flaw) }
+        // What is there is looked at all the same, as far as it does not depend on the trust domain.
+        if let domain = domain ?? trustDomain.flatMap({ try? TrustDomain($0) }) {
+            problems += await storeProblems(domain, now: now)
         }
+        if let domain { problems += pluginProblems(domain, now: now) }
         return problems + federationProblems() + socketProblems()
+    }
+
+    private func meshDomain() -> (TrustDomain?, AuthorityPreflight.Problem?) {
+        do throws(CommandFailure) {
+            return (try domain(try loadedMesh()), nil)
+        } catch {
+            return (nil, .init(error.description, hint: error.hint))
+        }
     }
 
     private func pluginProblems(_ domain: TrustDomain, now: Date) -> [AuthorityPreflight.Problem] {
@@ -73,13 +77,13 @@ extension CAServe {
         return problems
     }
 
-    private func storeProblems() -> [AuthorityPreflight.Problem] {
-        do {
-            _ = try StoreAddress.parse(store, passwordFile: storePasswordFile)
-            return []
-        } catch {
+    private func storeProblems(_ domain: TrustDomain, now: Date) async -> [AuthorityPreflight.Problem] {
+        let database: PostgreSQLAddress?
+        do throws(CommandFailure) { database = try storing.address() } catch {
             return [.init(error.description, hint: error.hint)]
         }
+        guard let database else { return AuthorityPreflight.problems(inDirectory: data, of: domain, now: now) }
+        return await AuthorityPreflight.problems(inDirectory: data, sharing: database, of: domain, now: now)
     }
 
     private func federationProblems() -> [AuthorityPreflight.Problem] {

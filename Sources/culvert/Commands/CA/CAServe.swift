@@ -50,19 +50,19 @@ struct CAServe: AsyncParsableCommand {
               culvert ca serve --data ca --mesh mesh.yaml --federation-listen 0.0.0.0:8443 \\
                 --federate partner.example=https://bundle.partner.example/ \\
                 --federate east.example=https://10.1.0.1:8443/,id=spiffe://east.example/culvert/authority,bundle=east.pem
+
+            EXIT STATUS
+              0   ended as told (SIGTERM, SIGINT); with --check nothing is wrong
+              1   could not start, or could not go on
+              64  wrong usage
+              78  --check has found something
             """
     )
 
     @Option(help: ArgumentHelp("Where the authority's keys and records are kept; made if missing.", valueName: "dir"))
     var data: String
 
-    @Option(
-        help: ArgumentHelp(
-            "A PostgreSQL database instead of DIR/authority.sqlite, for several authorities.", valueName: "url"))
-    var store: String?
-
-    @Option(help: ArgumentHelp("A file with the database's password, on one line.", valueName: "file"))
-    var storePasswordFile: String?
+    @OptionGroup var storing: StoreOptions
 
     @Option(
         help: ArgumentHelp("The files of a plug-in CA, instead of a root made at the first start.", valueName: "dir"))
@@ -140,7 +140,7 @@ struct CAServe: AsyncParsableCommand {
     @Flag(
         help: """
             Only check all options and files, as they would be at the start, and say everything that is wrong; serve nothing and \
-            change nothing. Exit status 0, or 78. A --store is not connected to.
+            change nothing. Exit status 0, or 78. A --store is connected to and read.
             """)
     var check = false
 
@@ -177,13 +177,18 @@ struct CAServe: AsyncParsableCommand {
             throw ValidationError("--federation-cert is for --federation-listen")
         }
         guard crl == nil || caDir != nil else { throw ValidationError("--crl goes with --ca-dir") }
-        guard caDir == nil || store == nil else {
-            throw ValidationError("--ca-dir needs a store of its own: it does not go with --store")
+        guard caDir == nil || storing.store == nil else {
+            throw ValidationError(
+                """
+                --ca-dir does not go with --store: replicas get new files at different times, and would publish different bundles \
+                under one number. Run one authority with --ca-dir and its own --data directory, or several with --store and a root \
+                that they make (docs/replicas.md)
+                """)
         }
     }
 
     func run() async throws {
-        if check { return try reportProblems() }
+        if check { return try await reportProblems() }
         logging.bootstrap()
         try await CommandFailure.reporting {
             let logger = Logger(label: "culvert.ca")
@@ -207,10 +212,10 @@ struct CAServe: AsyncParsableCommand {
             adminSocket: adminSocket, health: try healthListen.map { try address($0, "--health-listen") })
         let meshFile = try loadedMesh()
         let domain = try domain(meshFile)
-        try makeDirectory(data)
+        try makeDirectory(data, "--data")
         let parent = adminSocket.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
             separator: "/")
-        if !parent.isEmpty { try makeDirectory(parent) }
+        if !parent.isEmpty { try makeDirectory(parent, "--admin-socket") }
         try AdminSocket.clear(adminSocket)
         let pods = MeshFilePodRegistry(meshFile, path: mesh, logger: logger)
         let plugin = try plugin()
@@ -276,7 +281,7 @@ struct CAServe: AsyncParsableCommand {
     }
 
     private func home(logger: Logger) async throws -> AuthorityDirectory {
-        guard let address = try StoreAddress.parse(store, passwordFile: storePasswordFile) else {
+        guard let address = try storing.address() else {
             return try AuthorityDirectory(path: data)
         }
         if address.hasPasswordInURL {
@@ -339,9 +344,11 @@ struct CAServe: AsyncParsableCommand {
     }
 
     /// Of mode 0700 if it is made here; the parent has to exist.
-    private func makeDirectory(_ path: String) throws(CommandFailure) {
+    private func makeDirectory(_ path: String, _ option: String) throws(CommandFailure) {
         guard mkdir(path, 0o700) != 0, errno != EEXIST else { return }
-        throw CommandFailure("cannot make the directory \(path): \(String(cString: strerror(errno)))")
+        throw CommandFailure(
+            "cannot make the directory \(path): \(String(cString: strerror(errno)))",
+            hint: "make it for the user that runs the authority, or name another with \(option)")
     }
 }
 

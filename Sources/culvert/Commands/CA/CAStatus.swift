@@ -16,6 +16,8 @@ struct CAStatus: AsyncParsableCommand {
               culvert ca status
               culvert ca status --format json | jq -r '.nodes[] | select(.behindSince) | "\\(.name) \\(.acknowledgedSequence)"'
               culvert ca status --format json | jq '.waiting'
+
+            \(AdminOptions.exitStatus)
             """
     )
 

@@ -16,6 +16,8 @@ struct CATokenCreate: AsyncParsableCommand {
               culvert ca token create --node node-a
               culvert ca token create --node node-a --ttl 1h > node-a.token
               kubectl get nodes -o name | cut -d/ -f2 > nodes && culvert ca token create --nodes-from nodes
+
+            \(AdminOptions.exitStatus)
             """
     )
 

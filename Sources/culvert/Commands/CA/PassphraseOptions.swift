@@ -32,7 +32,8 @@ struct PassphraseOptions: ParsableArguments {
         var before = termios()
         guard tcgetattr(terminal, &before) == 0 else { throw CommandFailure("the terminal cannot be asked") }
         var quiet = before
-        quiet.c_lflag &= ~tcflag_t(ECHO)
+        // Ctrl-C comes as a byte: the terminal must not stay as it is now.
+        quiet.c_lflag &= ~tcflag_t(ECHO | ISIG)
         tcsetattr(terminal, TCSAFLUSH, &quiet)
         defer {
             tcsetattr(terminal, TCSAFLUSH, &before)
@@ -41,7 +42,10 @@ struct PassphraseOptions: ParsableArguments {
         _ = Array(question.utf8).withUnsafeBytes { Glibc.write(terminal, $0.baseAddress, $0.count) }
         var line: [UInt8] = []
         var byte: UInt8 = 0
-        while Glibc.read(terminal, &byte, 1) == 1, byte != 0x0a, line.count < 1024 { line.append(byte) }
+        while Glibc.read(terminal, &byte, 1) == 1, byte != 0x0a, line.count < 1024 {
+            guard byte != 0x03 else { throw CommandFailure("given up") }
+            line.append(byte)
+        }
         return line
     }
 }

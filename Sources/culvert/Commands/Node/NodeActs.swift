@@ -36,7 +36,7 @@ struct NodeActOptions: ParsableArguments {
     static let exitStatus = """
         EXIT STATUS
           0   done
-          1   no authority answers, or it could not do it
+          1   the authority was not reached, or could not do it
           2   there is no such node
           64  wrong usage
         """

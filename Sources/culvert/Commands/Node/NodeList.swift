@@ -22,7 +22,8 @@ struct NodeList: AsyncParsableCommand {
 
             EXIT STATUS
               0   listed
-              1   no authority answers
+              1   the authority was not reached, or failed
+              64  wrong usage
             """
     )
 

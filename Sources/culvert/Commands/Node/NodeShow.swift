@@ -15,8 +15,9 @@ struct NodeShow: AsyncParsableCommand {
 
             EXIT STATUS
               0   shown
-              1   no authority answers
+              1   the authority was not reached, or failed
               2   there is no such node
+              64  wrong usage
             """
     )
 

@@ -1,18 +1,28 @@
+import ArgumentParser
+import Authority
 import PostgreSQL
 
-/// `--store` and `--store-password-file`.
-enum StoreAddress {
+/// `--store` and `--store-password-file`: a database in place of a file.
+struct StoreOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "A PostgreSQL database instead of DIR/authority.sqlite, for several authorities.", valueName: "url"))
+    var store: String?
+
+    @Option(help: ArgumentHelp("A file with the database's password, on one line.", valueName: "file"))
+    var storePasswordFile: String?
+
     /// nil without `--store`.
-    static func parse(_ url: String?, passwordFile: String?) throws(CommandFailure) -> PostgreSQLAddress? {
-        guard let url else {
-            guard passwordFile == nil else {
+    func address() throws(CommandFailure) -> PostgreSQLAddress? {
+        guard let store else {
+            guard storePasswordFile == nil else {
                 throw CommandFailure("--store-password-file is for --store", hint: "pass --store postgresql://…, too")
             }
             return nil
         }
-        let password = try passwordFile.map(password)
+        let password = try storePasswordFile.map(Self.password)
         do {
-            return try PostgreSQLAddress(url, password: password)
+            return try PostgreSQLAddress(store, password: password)
         } catch {
             throw CommandFailure("--store: \(error)")
         }
