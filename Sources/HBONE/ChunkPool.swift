@@ -6,7 +6,9 @@ import Glibc
 final class ChunkPool {
     /// Of a chunk, in bytes: sixteen full TLS records and the links of a `CiphertextQueue`.
     static let chunkSize = 16 * (RecordCipher.contentMax + RecordCipher.overhead) + 64
-    /// Spare chunks kept by a thread; more are freed.
+    /// Of a small one, in bytes: a record is never longer (RFC 8446 section 5.2).
+    static let recordSize = RecordCipher.headerCount + RecordCipher.contentMax + 256
+    /// Spare chunks kept by a thread, and as many small ones; more are freed.
     private static let spareMax = 32
 
     private static let key: pthread_key_t = {
@@ -17,10 +19,14 @@ final class ChunkPool {
     }()
 
     private var spare = ContiguousArray<UnsafeMutableRawPointer>()
+    private var spareRecords = ContiguousArray<UnsafeMutableRawPointer>()
 
-    private init() { spare.reserveCapacity(Self.spareMax) }
+    private init() {
+        spare.reserveCapacity(Self.spareMax)
+        spareRecords.reserveCapacity(Self.spareMax)
+    }
 
-    deinit { for chunk in spare { chunk.deallocate() } }
+    deinit { for chunk in spare + spareRecords { chunk.deallocate() } }
 
     private static var ofThread: Unmanaged<ChunkPool> {
         if let pool = pthread_getspecific(key) { return .fromOpaque(pool) }
@@ -37,6 +43,17 @@ final class ChunkPool {
     static func put(_ chunk: UnsafeMutableRawPointer) {
         ofThread._withUnsafeGuaranteedRef { pool in
             if pool.spare.count < spareMax { pool.spare.append(chunk) } else { chunk.deallocate() }
+        }
+    }
+    /// The same for a chunk of `recordSize`.
+    static func takeRecord() -> UnsafeMutableRawPointer {
+        ofThread._withUnsafeGuaranteedRef { $0.spareRecords.popLast() }
+            ?? .allocate(byteCount: recordSize, alignment: 64)
+    }
+
+    static func putRecord(_ chunk: UnsafeMutableRawPointer) {
+        ofThread._withUnsafeGuaranteedRef { pool in
+            if pool.spareRecords.count < spareMax { pool.spareRecords.append(chunk) } else { chunk.deallocate() }
         }
     }
 }

@@ -3,14 +3,15 @@ struct InputBuffer: ~Copyable {
     private var chunk: UnsafeMutableRawPointer?
     /// Kept from before, at the front of the chunk or of `rest`.
     private var kept = 0
-    /// The beginning of a record, in memory of its size.
+    /// The beginning of a record, which a connection under load leaves behind at nearly every read; in memory of its size if it is
+    /// more than a record.
     private var rest: UnsafeMutableRawPointer?
 
     init() {}
 
     deinit {
         if let chunk { ChunkPool.put(chunk) }
-        rest?.deallocate()
+        if let rest { Self.free(rest, kept) }
     }
 
     /// Behind what is kept. A record is far shorter than a chunk: there is room always.
@@ -26,10 +27,14 @@ struct InputBuffer: ~Copyable {
         self.chunk = chunk
         if let rest {
             chunk.copyMemory(from: rest, byteCount: kept)
-            rest.deallocate()
+            Self.free(rest, kept)
             self.rest = nil
         }
         return chunk
+    }
+
+    private static func free(_ rest: UnsafeMutableRawPointer, _ kept: Int) {
+        if kept <= ChunkPool.recordSize { ChunkPool.putRecord(rest) } else { rest.deallocate() }
     }
 
     /// All there is, when `count` bytes were put to the front of the room.
@@ -48,7 +53,9 @@ struct InputBuffer: ~Copyable {
     mutating func release() {
         guard let chunk else { return }
         if kept > 0 {
-            let rest = UnsafeMutableRawPointer.allocate(byteCount: kept, alignment: 16)
+            let rest =
+                kept <= ChunkPool.recordSize
+                ? ChunkPool.takeRecord() : UnsafeMutableRawPointer.allocate(byteCount: kept, alignment: 64)
             rest.copyMemory(from: chunk, byteCount: kept)
             self.rest = rest
         }
