@@ -46,8 +46,7 @@ extension CertificateAuthority {
     static func checkKind(of store: any AuthorityStore) async throws(AuthorityError) {
         let stored: StoredAuthorities
         do { stored = try await store.authorities() } catch { throw .store(error) }
-        let active = stored.records.first { $0.kind == .root && $0.state == .active }
-        if let active, active.sealedKey == nil { throw .pluggedIn }
+        if stored.isPluggedIn { throw .pluggedIn }
     }
 
     func auditSigner() {
@@ -158,6 +157,11 @@ extension CertificateAuthority {
                             + "bundle.pem to connect"
                     ] : []))
     }
+}
+
+extension StoredAuthorities {
+    /// The active root's key is in the hands of whoever made the plug-in CA.
+    var isPluggedIn: Bool { records.contains { $0.kind == .root && $0.state == .active && $0.sealedKey == nil } }
 }
 
 /// A plug-in CA at one moment.

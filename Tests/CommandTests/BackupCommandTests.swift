@@ -107,6 +107,32 @@ struct BackupCommandTests {
                 """)
     }
 
+    @Test("of an authority with a plug-in CA fill no database, where several would share it")
+    func pluggedIn() throws {
+        let database = try TestDatabase()
+        let output = try AuthorityPlay.output(
+            of: """
+                certs=\(Transcript.fixtures)/..; echo 'correct horse battery' >passphrase
+                $certs/offline-root --trust-domain td.test --out root >/dev/null
+                $certs/plugin-intermediate --root root --out cacerts >/dev/null
+                authority --ca-dir cacerts; ended $ca
+                $culvert ca export --data data --output backup --passphrase-file passphrase 2>/dev/null; echo "export $?"
+                mkdir new
+                $culvert ca import backup --data new --store '\(database.url)' --passphrase-file passphrase; echo "import $?"
+                ls -A new
+                authority --data new --store '\(database.url)'; ca status | grep '^Bundle'; ended $ca
+                """)
+        #expect(
+            output == """
+                export 0
+                error: the backup is of an authority with a plug-in CA, which does not go with --store
+                hint: import it into a --data directory of its own, without --store (docs/replicas.md)
+                import 1
+                Bundle sequence  1
+
+                """)
+    }
+
     @Test(
         "an older copy that is put back is told by the first node that has seen more, and takes no step until that is mended"
     )

@@ -71,6 +71,7 @@ struct PluginCommandTests {
                 serve
                 rm cacerts/cert-chain.pem
                 serve
+                $culvert ca serve --data data --mesh mesh.yaml --ca-dir cacerts --store postgresql://db/culvert 2>&1 | head -n 1
                 """)
         #expect(
             output == """
@@ -82,6 +83,9 @@ struct PluginCommandTests {
                 error: --ca-dir cacerts: cert-chain.pem of ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem is missing
                 hint: certs/plugin-intermediate makes a complete set; certs/README.md says what each file is
                 exit 1
+                Error: --ca-dir does not go with --store: replicas get new files at different times, and would publish different \
+                bundles under one number. Run one authority with --ca-dir and its own --data directory, or several with --store and \
+                a root that they make (docs/replicas.md)
 
                 """)
     }

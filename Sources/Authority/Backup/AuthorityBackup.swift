@@ -28,7 +28,9 @@ public struct AuthorityBackup: Sendable, Equatable {
         of directory: String, in database: PostgreSQLAuthorityStore? = nil, now: Date
     ) async throws(BackupError) -> AuthorityBackup {
         let storePath = "\(directory)/authority.sqlite"
-        guard database != nil || PrivateFile.exists(storePath) else { throw .noStore(directory) }
+        if database == nil, access(storePath, F_OK) != 0 {
+            throw errno == ENOENT ? .noStore(directory) : .unreadable(storePath, String(cString: strerror(errno)))
+        }
         let sealingKey: [UInt8]
         do { sealingKey = try SealingKeyFile.bytes("\(directory)/authority.key") } catch { throw .sealingKey(error) }
         let draft = "\(directory)/.export-\(hexadecimal(systemRandomBytes(8)))"
@@ -129,7 +131,8 @@ public struct AuthorityBackup: Sendable, Equatable {
         do throws(BackupError) {
             try await database.fill(fromFile: draft.store)
         } catch {
-            if !hasKey, case .storeNotEmpty = error { unlink(keyPath) }
+            // What failed otherwise may have been done all the same.
+            if !hasKey, error == .storeNotEmpty(database.path) || error == .pluggedIn { unlink(keyPath) }
             throw error
         }
         PrivateFile.syncDirectory(of: keyPath)

@@ -50,28 +50,31 @@ extension PostgreSQLAuthorityStore {
 
     /// Takes everything from the SQLite store at `path`, in one transaction; this one has to be empty.
     func fill(fromFile path: String) async throws(BackupError) {
-        let isFilled: Bool
+        let refusal: BackupError?
+        let target = self.path
         do throws(StoreError) {
-            isFilled = try await write { connection in
+            refusal = try await write { connection in
                 // Nobody begins an authority meanwhile.
                 try Self.holdIssuances(connection)
                 guard try connection.execute("SELECT sequence FROM bundle").rows.isEmpty,
                     try connection.execute("SELECT id FROM authorities LIMIT 1").rows.isEmpty
-                else { return false }
+                else { return .storeNotEmpty(target) }
                 var configuration = Configuration()
                 configuration.readonly = true
                 let queue = try DatabaseQueue(path: path, configuration: configuration)
-                try queue.read { db in
+                let refusal: BackupError? = try queue.read { db in
+                    guard try !SQLiteAuthorityStore.authorities(db).isPluggedIn else { return .pluggedIn }
                     for table in StoreTable.all { try Self.copy(table, from: db, to: connection) }
+                    return nil
                 }
                 try queue.close()
                 try connection.execute("NOTIFY culvert_authorities")
-                return true
+                return refusal
             }
         } catch {
             throw .store(error)
         }
-        guard isFilled else { throw .storeNotEmpty(self.path) }
+        if let refusal { throw refusal }
     }
 
     private static func copy(_ table: StoreTable, from db: Database, to connection: PostgreSQLConnection) throws {

@@ -91,7 +91,10 @@ public enum BackupError: Error, Sendable, Equatable, CustomStringConvertible {
     case notEmpty(directory: String, file: String)
     case storeNotEmpty(String)
     case otherKey(String)
+    /// Its root is a plug-in CA's, which a store of several authorities cannot have.
+    case pluggedIn
     case noStore(String)
+    case unreadable(String, String)
     case keyMismatch
     case store(StoreError)
     case sealingKey(SealingKeyFileError)
@@ -113,6 +116,8 @@ public enum BackupError: Error, Sendable, Equatable, CustomStringConvertible {
             return "\(directory) has content already (\(file)): nothing was changed"
         case .storeNotEmpty(let path): return "\(path) holds an authority already: nothing was changed"
         case .otherKey(let path): return "\(path) is not the key of the authority in the backup: nothing was changed"
+        case .pluggedIn: return "the backup is of an authority with a plug-in CA, which does not go with --store"
+        case .unreadable(let path, let reason): return "cannot read \(path): \(reason)"
         case .noStore(let path): return "\(path) holds no authority"
         case .keyMismatch: return "the sealing key does not open the keys in the store"
         case .store(let error): return "\(error)"
@@ -125,6 +130,8 @@ public enum BackupError: Error, Sendable, Equatable, CustomStringConvertible {
         switch self {
         case .notEmpty: return "give another --data directory, or move what is there away first"
         case .storeNotEmpty: return "give an empty database, or drop its schema culvert first"
+        case .pluggedIn: return "import it into a --data directory of its own, without --store (docs/replicas.md)"
+        case .unreadable: return "run as the user that runs the authority, or as root"
         case .otherKey: return "give another --data directory, or move the key away first"
         case .unknownVersion: return "use the culvert that made it, or a newer one"
         case .truncated, .wrongPassphraseOrDamaged:

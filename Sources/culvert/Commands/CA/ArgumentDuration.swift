@@ -19,3 +19,10 @@ struct ArgumentDuration: ExpressibleByArgument, Sendable, Equatable {
 
     static let secondsIn: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
 }
+
+extension ArgumentHelp {
+    /// Of an option that is a duration: what is written wrong is shown this text.
+    static func duration(_ text: String) -> ArgumentHelp {
+        ArgumentHelp("\(text) A number with s, m, h or d.", valueName: "duration")
+    }
+}

@@ -37,8 +37,7 @@ struct CAMint: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where the key goes (PEM), of mode 0600.", valueName: "file"))
     var key: String
 
-    @Option(
-        help: ArgumentHelp("How long it lives; by default, and at most, as long as a pod's.", valueName: "duration"))
+    @Option(help: .duration("How long it lives; by default, and at most, as long as a pod's."))
     var ttl: ArgumentDuration?
 
     @Option(help: ArgumentHelp("Why; one line, kept in the audit log.", valueName: "text"))

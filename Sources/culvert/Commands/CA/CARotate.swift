@@ -42,7 +42,7 @@ struct CARotate: AsyncParsableCommand {
     @Flag(inversion: .prefixedNo, help: "Follow the rotation to its end.")
     var wait = true
 
-    @Option(help: ArgumentHelp("How long to follow it.", valueName: "duration"))
+    @Option(help: .duration("How long to follow it."))
     var timeout = ArgumentDuration(.seconds(4 * 3600))
 
     @OptionGroup var options: RotationOptions

@@ -99,42 +99,38 @@ struct CAServe: AsyncParsableCommand {
             valueName: "ip:port"))
     var healthListen: String?
 
-    @Option(help: ArgumentHelp("How long an SVID lives: at most a sixth of its issuer's life.", valueName: "duration"))
+    @Option(help: .duration("How long an SVID lives: at most a sixth of its issuer's life."))
     var leafTTL = ArgumentDuration(.seconds(3600))
 
-    @Option(
-        help: ArgumentHelp("How long an intermediate lives; it is replaced at half of that.", valueName: "duration"))
+    @Option(help: .duration("How long an intermediate lives; it is replaced at half of that."))
     var intermediateTTL = ArgumentDuration(.seconds(7 * 86400))
 
-    @Option(help: ArgumentHelp("How long a root lives that is made at the first start.", valueName: "duration"))
+    @Option(help: .duration("How long a root lives that is made at the first start."))
     var rootTTL = ArgumentDuration(.seconds(365 * 86400))
 
     @Option(
         help: ArgumentHelp(
-            "How long after its end a node's SVID is renewed, so that nodes come back by themselves after an outage; or off.",
+            "How long after its end a node's SVID is renewed, so that nodes come back by themselves after an outage: a number with s, m, h or d, or off.",
             valueName: "duration|off"))
     var nodeGrace = NodeGrace(.seconds(7 * 86400))
 
     @Option(
-        help: ArgumentHelp(
-            "How long a connection may outlive the leaf it was opened with: replaced roots are kept that much longer.",
-            valueName: "duration"))
+        help: .duration(
+            "How long a connection may outlive the leaf it was opened with: replaced roots are kept that much longer."))
     var connectionAge = ArgumentDuration(.seconds(3600))
 
-    @Option(
-        help: ArgumentHelp("How far apart clocks may be: kept that much longer, too.", valueName: "duration"))
+    @Option(help: .duration("How far apart clocks may be: kept that much longer, too."))
     var clockSkew = ArgumentDuration(.seconds(120))
 
     @Option(
-        help: ArgumentHelp(
-            "How long an emergency rotation waits for nodes to learn the new root before that signs; who is late is cut off.",
-            valueName: "duration"))
+        help: .duration(
+            "How long an emergency rotation waits for nodes to learn the new root before that signs; who is late is cut off."
+        ))
     var emergencyActivation = ArgumentDuration(.seconds(60))
 
     @Option(
-        help: ArgumentHelp(
-            "How long it waits for nodes to let go of the old root before that is revoked; who is late is cut off.",
-            valueName: "duration"))
+        help: .duration(
+            "How long it waits for nodes to let go of the old root before that is revoked; who is late is cut off."))
     var emergencyRevocation = ArgumentDuration(.seconds(900))
 
     @Flag(

@@ -27,7 +27,7 @@ struct CATokenCreate: AsyncParsableCommand {
     @Option(help: ArgumentHelp("A file with a node's name on each line: a token for each.", valueName: "file"))
     var nodesFrom: String?
 
-    @Option(help: ArgumentHelp("How long the token is good for, at most 7d.", valueName: "duration"))
+    @Option(help: .duration("How long the token is good for, at most 7d."))
     var ttl = ArgumentDuration(.seconds(600))
 
     @Option(help: "text, json or yaml.")

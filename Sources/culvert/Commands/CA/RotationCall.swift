@@ -50,7 +50,7 @@ struct WaitOptions: ParsableArguments {
     @Flag(help: "Wait until it can be done; what is waited for is said on standard error.")
     var wait = false
 
-    @Option(help: ArgumentHelp("How long to wait.", valueName: "duration"))
+    @Option(help: .duration("How long to wait."))
     var timeout = ArgumentDuration(.seconds(600))
 }
 

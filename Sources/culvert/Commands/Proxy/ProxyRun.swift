@@ -105,7 +105,7 @@ struct ProxyRun: AsyncParsableCommand {
             """)
     var tlsRecords = TLSRecordsChoice.own
 
-    @Option(help: ArgumentHelp("What connections are given to end by themselves after SIGTERM.", valueName: "duration"))
+    @Option(help: .duration("What connections are given to end by themselves after SIGTERM."))
     var drainTimeout = ArgumentDuration(.seconds(25))
 
     @OptionGroup var logging: LoggingOptions
