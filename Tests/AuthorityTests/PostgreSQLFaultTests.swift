@@ -25,8 +25,12 @@ struct PostgreSQLFaultTests {
         /// Returns when so many are in the middle of their transactions, waiting.
         func holds(_ count: Int64) async throws {
             for _ in 0..<2000 {
-                let waiting = try connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").rows[0].integer(
-                    0)
+                let waiting = try connection.execute(
+                    """
+                    SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+                    WHERE NOT granted AND datname = current_database()
+                    """
+                ).rows[0].integer(0)
                 if waiting >= count { return }
                 try await Task.sleep(for: .milliseconds(5))
             }
@@ -34,7 +38,11 @@ struct PostgreSQLFaultTests {
         }
 
         func cutConnections() throws {
-            try connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+            try connection.execute(
+                """
+                SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database
+                WHERE NOT granted AND datname = current_database()
+                """)
         }
 
         func goAway() throws { try connection.executeText("COMMIT") }
