@@ -18,17 +18,20 @@ public struct AuthorityID: Hashable, Sendable, Comparable, CustomStringConvertib
         description = hexadecimal(SubjectKeyIdentifier(hash: publicKey).keyIdentifier)
     }
 
+    init(keyIdentifier: [UInt8]) { description = hexadecimal(keyIdentifier) }
+
     public static func < (lhs: AuthorityID, rhs: AuthorityID) -> Bool {
         lhs.description < rhs.description
     }
 }
 
-func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    var text: [UInt8] = []
-    for byte in bytes {
-        text.append(digits[Int(byte >> 4)])
-        text.append(digits[Int(byte & 15)])
+func hexadecimal(_ bytes: some Collection<UInt8>) -> String {
+    func digit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
+    return String(unsafeUninitializedCapacity: bytes.count * 2) { text in
+        for (index, byte) in bytes.enumerated() {
+            text[2 * index] = digit(byte >> 4)
+            text[2 * index + 1] = digit(byte & 15)
+        }
+        return bytes.count * 2
     }
-    return String(decoding: text, as: UTF8.self)
 }

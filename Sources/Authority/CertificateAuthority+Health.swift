@@ -38,11 +38,11 @@ extension CertificateAuthority {
         let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
         do throws(Denial) {
             let id = try healthIdentity
-            let svid = try sign(id, key: key.publicKey, podUID: nil, node: nil, now: now)
+            guard let certifiable = try? CertifiableKey(key.publicKey) else { return "a key cannot be encoded" }
+            let svid = try sign(id, key: certifiable, podUID: nil, node: nil, now: now)
             let verifier = PeerVerifier(bundles: TrustBundleSet([bundle.current]))
-            let chain = svid.certificates.map { $0.der() }
             for role in PeerVerifier.Role.allCases {
-                if case .refused(let reason) = verifier.verify(chainDER: chain, role: role, now: now) {
+                if case .refused(let reason) = verifier.verify(chainDER: svid.chain, role: role, now: now) {
                     return "what it signs does not verify under the published bundle: \(reason)"
                 }
             }

@@ -10,10 +10,11 @@ extension CertificateAuthority {
         let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
         do {
             let id = try ReservedIdentity.authority(of: trustDomain)
+            let certifiable = try CertifiableKey(key.publicKey)
+            let names = try configuration.servingNames.flatMap { try LeafTemplate.encoded($0.generalName) }
             let (svid, _) = try await signAndRecord(for: nil) { () throws(Denial) in
                 try sign(
-                    id, key: key.publicKey, podUID: nil, node: nil, now: now,
-                    names: configuration.servingNames.map(\.generalName))
+                    id, key: certifiable, podUID: nil, node: nil, now: now, names: names)
             } _: { svid async throws(StoreError) in
                 try await issuanceLog.record(svid.record)
             }

@@ -54,6 +54,8 @@ public final class CertificateAuthority: Sendable {
         var voided: [NodeName: (serials: Set<String>, until: Date)] = [:]
         var attestation: AttestationAllowance
         var counters = Counters()
+        /// Whether or not they were released.
+        var signatures: UInt64 = 0
         var rotation: RotationState
         /// nil unless a plug-in CA signs.
         var plugin: PluggedIn?
@@ -263,8 +265,12 @@ public final class CertificateAuthority: Sendable {
 /// What a caller gets: certificates, leaf first, root left out.
 public struct IssuedSVID: Sendable {
     public let id: SPIFFEID
-    public let certificates: [Certificate]
+    /// DER.
+    public let chain: [[UInt8]]
     public let record: IssuanceRecord
+
+    /// The same, decoded.
+    public var certificates: [Certificate] { chain.compactMap { try? Certificate(derEncoded: $0) } }
 
     public var notAfter: Date { record.notAfter }
 }

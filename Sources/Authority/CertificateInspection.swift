@@ -4,20 +4,20 @@ internal import X509
 
 /// The last look at a certificate before it leaves: it is what was decided, and nothing more.
 enum CertificateInspection {
-    static func checkLeaf(
-        _ certificate: Certificate,
-        id: SPIFFEID,
-        key: Certificate.PublicKey,
-        validity: CertificateProfile.Validity,
-        issuer: Certificate
-    ) throws(AuthorityError) {
-        guard certificate.publicKey == key else { throw .unfitCertificate("it holds another key") }
-        guard (try? certificate.spiffeID()) == id else { throw .unfitCertificate("it does not name \(id)") }
-        guard certificate.notValidAfter == validity.notAfter else {
+    /// A second opinion on a leaf that `LeafInspection` has passed: decoded by somebody else, its signature verified.
+    static func checkLeaf(_ der: [UInt8], _ content: LeafContent, issuer: Certificate) throws(AuthorityError) {
+        guard let certificate = try? Certificate(derEncoded: der),
+            let key = try? CertifiableKey(certificate.publicKey)
+        else { throw .unfitCertificate("it cannot be read") }
+        guard key == content.key else { throw .unfitCertificate("it holds another key") }
+        guard (try? certificate.spiffeID()) == content.id else {
+            throw .unfitCertificate("it does not name \(content.id)")
+        }
+        guard certificate.notValidAfter == content.validity.notAfter else {
             throw .unfitCertificate("its end is not the intended one")
         }
         let violations = SVIDProfile.violations(
-            leaf: certificate, issuer: issuer, expectedNotBefore: validity.notBefore)
+            leaf: certificate, issuer: issuer, expectedNotBefore: content.validity.notBefore)
         guard violations.isEmpty else {
             throw .unfitCertificate(violations.map(\.description).joined(separator: "; "))
         }

@@ -3,7 +3,7 @@ internal import SPIFFE
 internal import SwiftASN1
 internal import X509
 
-/// The three kinds of certificate that the authority makes, as X509-SVID section 2 to 5 and RFC 5280 want them.
+/// The authorities' certificates, as X509-SVID section 2 to 5 and RFC 5280 want them; leaves are `LeafTemplate`'s.
 ///
 /// Every authority has a subject of its own (its serial number is in it): verifiers that look for issuers by name find exactly one.
 enum CertificateProfile {
@@ -70,37 +70,6 @@ enum CertificateProfile {
             extensions: authorityExtensions(
                 trustDomain: trustDomain, pathLength: 0, key: SubjectKeyIdentifier(hash: key),
                 issuer: issuer.keyIdentifier),
-            issuerPrivateKey: issuer.key
-        )
-    }
-
-    static func leaf(
-        key: Certificate.PublicKey,
-        id: SPIFFEID,
-        names: [GeneralName] = [],
-        serial: Certificate.SerialNumber,
-        validity: Validity,
-        issuer: SigningAuthority
-    ) throws -> Certificate {
-        var isRSA = false
-        if case .rsa = PublicKeyKind(key) { isRSA = true }
-        return try Certificate(
-            version: .v3,
-            serialNumber: serial,
-            publicKey: key,
-            notValidBefore: validity.notBefore,
-            notValidAfter: validity.notAfter,
-            issuer: issuer.certificate.subject,
-            subject: DistinguishedName { OrganizationName("Culvert") },
-            signatureAlgorithm: issuer.signatureAlgorithm,
-            extensions: Certificate.Extensions {
-                Critical(BasicConstraints.notCertificateAuthority)
-                Critical(KeyUsage(digitalSignature: true, keyEncipherment: isRSA))
-                try ExtendedKeyUsage([.serverAuth, .clientAuth])
-                SubjectAlternativeNames([.uniformResourceIdentifier(id.description)] + names)
-                SubjectKeyIdentifier(hash: key)
-                AuthorityKeyIdentifier(keyIdentifier: issuer.keyIdentifier.keyIdentifier)
-            },
             issuerPrivateKey: issuer.key
         )
     }

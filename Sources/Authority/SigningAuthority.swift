@@ -1,3 +1,4 @@
+internal import Crypto
 internal import FoundationEssentials
 internal import SPIFFE
 internal import SwiftASN1
@@ -14,6 +15,12 @@ struct SigningAuthority: Sendable {
     let notAfter: Date
     let keyIdentifier: SubjectKeyIdentifier
     let signatureAlgorithm: Certificate.SignatureAlgorithm
+    /// `presented` in DER.
+    let presentedDER: [[UInt8]]
+    private let template: LeafTemplate
+    private let inspection: LeafInspection
+    /// The key, if it is of this kind.
+    private let p256: P256.Signing.PrivateKey?
 
     init(
         certificate: Certificate, key: Certificate.PrivateKey, presented: [Certificate]? = nil, notAfter: Date? = nil
@@ -36,6 +43,44 @@ struct SigningAuthority: Sendable {
             case .rsa: .sha256WithRSAEncryption
             case .p256, .unknown: .ecdsaWithSHA256
             }
+        presentedDER = self.presented.map { $0.der() }
+        guard let inspection = LeafInspection(issuer: certificate, notAfter: self.notAfter) else {
+            throw .unfitCertificate("it does not say what its leaves have to name")
+        }
+        self.inspection = inspection
+        do {
+            template = try LeafTemplate(
+                issuer: certificate.subject, algorithm: signatureAlgorithm, authorityKey: keyIdentifier)
+            p256 =
+                PublicKeyKind(certificate.publicKey) == .p256
+                ? try P256.Signing.PrivateKey(derRepresentation: key.serializeAsPEM().derBytes) : nil
+        } catch {
+            throw .signing("\(error)")
+        }
+    }
+
+    /// The leaf that says `content`, in DER, signed and inspected.
+    ///
+    /// The signature itself is verified by whoever gets it, and here where `verified`: that costs three times what signing does, and a key
+    /// that does not fit its certificate has been refused at the beginning.
+    func leaf(_ content: LeafContent, verified: Bool) throws(AuthorityError) -> [UInt8] {
+        let certificate: [UInt8]
+        do {
+            let unsigned = template.unsigned(content)
+            certificate = template.signed(unsigned, try signature(for: unsigned))
+        } catch {
+            throw .signing("\(error)")
+        }
+        if let flaw = inspection.flaw(of: certificate, for: content) { throw .unfitCertificate(flaw) }
+        if verified { try CertificateInspection.checkLeaf(certificate, content, issuer: self.certificate) }
+        return certificate
+    }
+
+    private func signature(for bytes: [UInt8]) throws -> [UInt8] {
+        guard let p256 else {
+            return try key.sign(bytes: bytes, signatureAlgorithm: signatureAlgorithm).rawRepresentation
+        }
+        return Array(try p256.signature(for: bytes).derRepresentation)
     }
 
     init(_ record: AuthorityRecord, seal: KeySeal) throws(AuthorityError) {

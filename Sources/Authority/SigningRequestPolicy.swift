@@ -1,6 +1,6 @@
 internal import SPIFFE
 internal import SwiftASN1
-public import X509
+internal import X509
 
 /// What is taken from a signing request: its public key, and nothing else.
 ///
@@ -16,8 +16,20 @@ public struct SigningRequestPolicy: Sendable {
     }
 
     /// The key to certify. The request's signature proves that its sender holds the private half.
-    public func acceptedKey(of der: [UInt8]) throws(SigningRequestFlaw) -> Certificate.PublicKey {
+    public func acceptedKey(of der: [UInt8]) throws(SigningRequestFlaw) -> CertifiableKey {
         guard der.count <= Self.sizeMax else { throw .tooLarge(der.count) }
+        let key: CertifiableKey
+        if let request = P256SigningRequest(der: der) {
+            guard request.isGenuine else { throw .badSignature }
+            key = request.key
+        } else {
+            key = try Self.key(of: der)
+        }
+        guard !forbidden.contains(AuthorityID(keyIdentifier: key.identifier)) else { throw .authorityKey }
+        return key
+    }
+
+    private static func key(of der: [UInt8]) throws(SigningRequestFlaw) -> CertifiableKey {
         let request: CertificateSigningRequest
         do {
             request = try CertificateSigningRequest(derEncoded: der)
@@ -25,11 +37,14 @@ public struct SigningRequestPolicy: Sendable {
             throw .malformed("\(error)")
         }
         let key = request.publicKey
-        try Self.checkStrength(of: key)
+        try checkStrength(of: key)
         guard request.signatureAlgorithm != .sha1WithRSAEncryption else { throw .weakSignature }
         guard key.isValidSignature(request.signature, for: request) else { throw .badSignature }
-        guard !forbidden.contains(AuthorityID(publicKey: key)) else { throw .authorityKey }
-        return key
+        do {
+            return try CertifiableKey(key)
+        } catch {
+            throw .malformed("\(error)")
+        }
     }
 
     private static func checkStrength(of key: Certificate.PublicKey) throws(SigningRequestFlaw) {

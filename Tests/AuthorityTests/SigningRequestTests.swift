@@ -114,7 +114,8 @@ import X509
         }
     }
 
-    private func accept(der: [UInt8]) throws -> Certificate.PublicKey {
+    @discardableResult
+    private func accept(der: [UInt8]) throws -> CertifiableKey {
         try SigningRequestPolicy(forbidden: []).acceptedKey(of: der)
     }
 }

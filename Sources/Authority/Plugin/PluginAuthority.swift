@@ -260,11 +260,12 @@ struct PluginExamination {
         let chain: [[UInt8]]
         let verifier: PeerVerifier
         do {
-            let leaf = try CertificateProfile.leaf(
-                key: .init(P256.Signing.PrivateKey().publicKey), id: ReservedIdentity.authority(of: trustDomain),
+            let content = LeafContent(
+                id: try ReservedIdentity.authority(of: trustDomain),
+                key: try CertifiableKey(.init(P256.Signing.PrivateKey().publicKey)),
                 serial: Certificate.SerialNumber(UInt64(1)),
-                validity: .init(now: now, lifetime: .seconds(60), issuerNotAfter: signer.notAfter), issuer: signer)
-            chain = ([leaf] + signer.presented).map { $0.der() }
+                validity: .init(now: now, lifetime: .seconds(60), issuerNotAfter: signer.notAfter))
+            chain = [try signer.leaf(content, verified: true)] + signer.presentedDER
             let bundle = try TrustBundle(trustDomain: trustDomain, authorities: roots, revocations: revocations)
             verifier = PeerVerifier(bundles: TrustBundleSet([bundle]))
         } catch {

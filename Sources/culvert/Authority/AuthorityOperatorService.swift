@@ -58,7 +58,7 @@ struct AuthorityOperatorService: Culvert_Authority_V1_AuthorityOperator.SimpleSe
             }
         }
         var response = Culvert_Authority_V1_MintResponse()
-        response.certificateChain = minted.svid.certificates.map { Data($0.der()) }
+        response.certificateChain = minted.svid.chain.map { Data($0) }
         response.serial = minted.svid.record.serial
         response.notAfter = minted.svid.notAfter.wire
         response.clampedFrom = minted.clampedFrom?.wire ?? 0

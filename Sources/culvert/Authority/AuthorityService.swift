@@ -15,7 +15,7 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
         do throws(Denial) {
             let svid = try await renewed([UInt8](request.csr), caller)
             var response = Culvert_Authority_V1_RenewNodeResponse()
-            response.certificateChain = svid.certificates.map { Data($0.der()) }
+            response.certificateChain = svid.chain.map { Data($0) }
             return response
         } catch {
             throw AuthorityDenial(error)
@@ -37,7 +37,7 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
                 podUID: request.podUid, csr: [UInt8](request.csr), caller: NodeCaller(caller),
                 urgency: IssuanceUrgency(request.urgency))
             var response = Culvert_Authority_V1_IssueSVIDResponse()
-            response.certificateChain = svid.certificates.map { Data($0.der()) }
+            response.certificateChain = svid.chain.map { Data($0) }
             response.spiffeID = svid.id.description
             return response
         } catch {

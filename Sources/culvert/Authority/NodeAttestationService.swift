@@ -15,7 +15,7 @@ struct NodeAttestationService: Culvert_Authority_V1_NodeAttestation.SimpleServic
             let svid = try await authority.attestNode(
                 joinToken: request.joinToken, csr: [UInt8](request.csr), source: Self.host(of: context.remotePeer))
             var response = Culvert_Authority_V1_AttestNodeResponse()
-            response.certificateChain = svid.certificates.map { Data($0.der()) }
+            response.certificateChain = svid.chain.map { Data($0) }
             response.bundle = Culvert_Authority_V1_Bundle(authority.bundle.current)
             return response
         } catch {
