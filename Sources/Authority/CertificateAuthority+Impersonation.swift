@@ -45,7 +45,7 @@ extension CertificateAuthority {
                 try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(identity, at: now) }
                 return try sign(identity, key: key, podUID: pod.uid, node: node, now: now, lifetime: lifetime)
             } _: { svid async throws(StoreError) in
-                try await issuanceLog.record(svid.record)
+                try await issuanceLog.record([svid.record])
             }
             released(svid, wanted: now, lifetime: lifetime)
             return svid

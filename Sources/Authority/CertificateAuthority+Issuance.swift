@@ -10,23 +10,38 @@ extension CertificateAuthority {
     public func issue(
         podUID: String, csr: [UInt8], caller: NodeCaller, urgency: IssuanceUrgency = .firstUse
     ) async throws(Denial) -> IssuedSVID {
+        let request = PodRequest(podUID: podUID, csr: csr, urgency: urgency)
         do throws(Denial) {
             let now = clock()
             let node = try await attestedNode(caller, at: now, draining: .allowed)
-            let id = try IssuanceDecision.identity(
-                forPod: podUID, registered: pods.pod(uid: podUID), on: node, in: trustDomain)
-            let (svid, _) = try await signAndRecord(for: node, urgency) { () throws(Denial) in
-                let key = try acceptedKey(of: csr)
-                try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(id, at: now) }
-                return try sign(id, key: key, podUID: podUID, node: node, now: now)
-            } _: { svid async throws(StoreError) in
-                try await issuanceLog.record(svid.record)
-            }
-            released(svid, wanted: now)
-            return svid
+            return try await issueAlone(request, on: node, at: now)
         } catch {
-            throw denied(error, caller: caller.description, subject: "pod \(podUID.prefix(128))")
+            throw denied(error, caller: caller.description, subject: request.subject)
         }
+    }
+
+    /// When it is its turn, and once more if it was signed by an authority that has been replaced since.
+    func issueAlone(_ request: PodRequest, on node: NodeName, at now: Date) async throws(Denial) -> IssuedSVID {
+        _ = try identity(for: request, on: node)
+        let (svid, _) = try await signAndRecord(for: node, request.urgency) { () throws(Denial) in
+            try sign(request, on: node, at: now)
+        } _: { svid async throws(StoreError) in
+            try await issuanceLog.record([svid.record])
+        }
+        released(svid, wanted: now)
+        return svid
+    }
+
+    func sign(_ request: PodRequest, on node: NodeName, at now: Date) throws(Denial) -> IssuedSVID {
+        let id = try identity(for: request, on: node)
+        let key = try acceptedKey(of: request.csr)
+        try state.withLock { state throws(Denial) in try state.allowances[node]?.hold(id, at: now) }
+        return try sign(id, key: key, podUID: request.podUID, node: node, now: now)
+    }
+
+    private func identity(for request: PodRequest, on node: NodeName) throws(Denial) -> SPIFFEID {
+        try IssuanceDecision.identity(
+            forPod: request.podUID, registered: pods.pod(uid: request.podUID), on: node, in: trustDomain)
     }
 
     /// A node's next SVID; its present one authenticates it, and stays good until the next one is first used.

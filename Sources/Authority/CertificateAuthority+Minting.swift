@@ -24,7 +24,7 @@ extension CertificateAuthority {
                     id, key: acceptedKey(of: csr), podUID: nil, node: nil, now: now,
                     lifetime: min(lifetime ?? most, most))
             } _: { svid async throws(StoreError) in
-                try await issuanceLog.record(svid.record)
+                try await issuanceLog.record([svid.record])
             }
             let clampedFrom = count(svid, wanted: wanted ?? now.advanced(by: most).inWholeSeconds)
             audit(.minted(svid.record, clampedFrom: clampedFrom, reason: reason, by: caller))

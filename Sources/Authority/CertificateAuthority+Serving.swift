@@ -16,7 +16,7 @@ extension CertificateAuthority {
                 try sign(
                     id, key: certifiable, podUID: nil, node: nil, now: now, names: names)
             } _: { svid async throws(StoreError) in
-                try await issuanceLog.record(svid.record)
+                try await issuanceLog.record([svid.record])
             }
             released(svid, wanted: now)
             return try X509SVID(certificates: svid.certificates, privateKey: key)

@@ -2,19 +2,21 @@ internal import Synchronization
 
 /// Signatures on their way into the store: those that arrive while others are being written go together in the next transaction.
 ///
-/// A transaction costs much the same for one as for a hundred. Nobody returns before his own record is in the store.
+/// A transaction costs much the same for one as for a hundred. Nobody returns before his own records are in the store, all of them.
+/// What fails leaves none of them there.
 final class IssuanceLog: Sendable {
+    /// Callers whose records go together.
     static let batchMax = 256
 
     private enum Turn {
         case written
         case failed(StoreError)
-        /// Write what has come together, one's own record first.
+        /// Write what has come together, one's own records first.
         case lead
     }
 
     private struct Entry {
-        let record: IssuanceRecord
+        let records: [IssuanceRecord]
         /// nil for who leads.
         var turn: CheckedContinuation<Turn, Never>?
     }
@@ -29,12 +31,12 @@ final class IssuanceLog: Sendable {
 
     init(store: any AuthorityStore) { self.store = store }
 
-    func record(_ issuance: IssuanceRecord) async throws(StoreError) {
+    func record(_ issuances: [IssuanceRecord]) async throws(StoreError) {
         let turn = await withCheckedContinuation { turn in
             let leads = state.withLock { state in
                 let leads = !state.isWriting
                 state.isWriting = true
-                state.waiting.append(Entry(record: issuance, turn: leads ? nil : turn))
+                state.waiting.append(Entry(records: issuances, turn: leads ? nil : turn))
                 return leads
             }
             if leads { turn.resume(returning: .lead) }
@@ -68,10 +70,10 @@ final class IssuanceLog: Sendable {
         if let failure = outcomes[0] { throw failure }
     }
 
-    /// Of each its failure. One record that the store does not take must not cost the others their place.
+    /// Of each its failure. What the store does not take of one must not cost the others their place.
     private func write(_ batch: [Entry]) async -> [StoreError?] {
         do throws(StoreError) {
-            try await store.record(batch.map(\.record))
+            try await store.record(batch.flatMap(\.records))
             return batch.map { _ in nil }
         } catch {
             guard batch.count > 1 else { return [error] }
@@ -84,13 +86,13 @@ final class IssuanceLog: Sendable {
 
     private func writeApart(_ batch: [Entry]) async -> [StoreError?] {
         var outcomes: [StoreError?] = []
-        for entry in batch { outcomes.append(await failure(of: entry.record)) }
+        for entry in batch { outcomes.append(await failure(of: entry.records)) }
         return outcomes
     }
 
-    private func failure(of record: IssuanceRecord) async -> StoreError? {
+    private func failure(of records: [IssuanceRecord]) async -> StoreError? {
         do throws(StoreError) {
-            try await store.record([record])
+            try await store.record(records)
             return nil
         } catch {
             return error

@@ -6,6 +6,52 @@ public protocol SVIDIssuer: Sendable {
     func issue(
         podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency
     ) async throws(IssuanceError) -> [Certificate]
+
+    /// Several that are wanted at the same time, with an outcome for each in their order.
+    func issue(_ requests: [IssuanceRequest]) async -> [Result<[Certificate], IssuanceError>]
+}
+
+/// What is asked for one identity.
+public struct IssuanceRequest: Sendable {
+    public let podUID: String
+    public let identity: SPIFFEID
+    public let csr: CertificateSigningRequest
+    public let urgency: IssuanceUrgency
+
+    public init(podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency) {
+        self.podUID = podUID
+        self.identity = identity
+        self.csr = csr
+        self.urgency = urgency
+    }
+}
+
+extension SVIDIssuer {
+    public func issue(_ requests: [IssuanceRequest]) async -> [Result<[Certificate], IssuanceError>] {
+        await issueEachByItself(requests)
+    }
+
+    /// All at once.
+    public func issueEachByItself(_ requests: [IssuanceRequest]) async -> [Result<[Certificate], IssuanceError>] {
+        await withTaskGroup(of: (Int, Result<[Certificate], IssuanceError>).self) { group in
+            for (index, request) in requests.enumerated() {
+                group.addTask { (index, await outcome(of: request)) }
+            }
+            var outcomes: [Int: Result<[Certificate], IssuanceError>] = [:]
+            for await (index, outcome) in group { outcomes[index] = outcome }
+            return requests.indices.compactMap { outcomes[$0] }
+        }
+    }
+
+    private func outcome(of request: IssuanceRequest) async -> Result<[Certificate], IssuanceError> {
+        do throws(IssuanceError) {
+            return .success(
+                try await issue(
+                    podUID: request.podUID, identity: request.identity, csr: request.csr, urgency: request.urgency))
+        } catch {
+            return .failure(error)
+        }
+    }
 }
 
 /// Who goes first when not everybody can be served at once.

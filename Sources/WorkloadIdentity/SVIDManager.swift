@@ -105,9 +105,9 @@ public actor SVIDManager {
             // A stream that ends on cancellation ends the loop.
             wake.yield()
             for await _ in wakeUps {
-                for request in ledger.start(now: surroundings.now()) {
-                    group.addTask { await self.perform(request) }
-                }
+                // What connections wait for is not to wait for renewals.
+                let requests = Dictionary(grouping: ledger.start(now: surroundings.now()), by: \.urgency)
+                for together in requests.values { group.addTask { await self.perform(together) } }
                 let pause = ledger.nextDue().map { due in
                     Duration.seconds(min(max(due.timeIntervalSince(surroundings.now()), 0.001), 3600))
                 }
@@ -129,28 +129,55 @@ public actor SVIDManager {
         }
     }
 
-    private func perform(_ request: IdentityLedger.Request) async {
-        do throws(IssuanceError) {
-            let svid = try await issued(request)
-            accept(svid, for: request)
-        } catch {
-            refuse(error, for: request)
+    /// They are asked for together.
+    private func perform(_ requests: [IdentityLedger.Request]) async {
+        for (request, outcome) in zip(requests, await issued(requests)) {
+            switch outcome {
+            case .success(let svid): accept(svid, for: request)
+            case .failure(let error): refuse(error, for: request)
+            }
         }
         wake.yield()
     }
 
-    private nonisolated func issued(_ request: IdentityLedger.Request) async throws(IssuanceError) -> X509SVID {
-        let asked: IdentityRequest
+    private nonisolated func issued(
+        _ requests: [IdentityLedger.Request]
+    ) async -> [Result<X509SVID, IssuanceError>] {
+        let asked = requests.map { request in
+            Result { () throws(IssuanceError) in (request, try Self.request(for: request)) }
+        }
+        let made = asked.compactMap { try? $0.get() }
+        var answers = await issuer.issue(
+            made.map { request, asked in
+                IssuanceRequest(
+                    podUID: request.podUID, identity: request.identity, csr: asked.csr, urgency: request.urgency)
+            })[...]
+        return asked.map { asked in
+            asked.flatMap { request, asked in
+                guard let answer = answers.popFirst() else {
+                    return .failure(IssuanceError(.unreachable, "the authority's answer is incomplete"))
+                }
+                return answer.flatMap { certificates in
+                    Result { () throws(IssuanceError) in try checked(certificates, request, asked.key) }
+                }
+            }
+        }
+    }
+
+    private static func request(for request: IdentityLedger.Request) throws(IssuanceError) -> IdentityRequest {
         do {
-            asked = try IdentityRequest(uri: request.identity.description)
+            return try IdentityRequest(uri: request.identity.description)
         } catch {
             throw IssuanceError(.retry(after: nil), "the signing request could not be made: \(error)")
         }
-        let certificates = try await issuer.issue(
-            podUID: request.podUID, identity: request.identity, csr: asked.csr, urgency: request.urgency)
+    }
+
+    private nonisolated func checked(
+        _ certificates: [Certificate], _ request: IdentityLedger.Request, _ key: Certificate.PrivateKey
+    ) throws(IssuanceError) -> X509SVID {
         do {
             return try ReceivedSVID.check(
-                certificates, key: asked.key, identity: request.identity, bundles: bundles(), now: surroundings.now())
+                certificates, key: key, identity: request.identity, bundles: bundles(), now: surroundings.now())
         } catch {
             throw IssuanceError(.retry(after: nil), "\(error)")
         }

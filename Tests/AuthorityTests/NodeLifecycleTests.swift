@@ -251,7 +251,7 @@ import Testing
         let outcomes = await withTaskGroup(of: Bool.self) { group in
             for index in 0..<60 {
                 // Thirty serial numbers, each twice.
-                group.addTask { (try? await log.record(record("\(index / 2)"))) != nil }
+                group.addTask { (try? await log.record([record("\(index / 2)")])) != nil }
             }
             return await group.reduce(into: [Bool]()) { $0.append($1) }
         }

@@ -19,6 +19,15 @@ private typealias SocketAddress = IPAddressing.SocketAddress
 private struct SigningService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
     let authority: TestAuthority
     let reports = Reports()
+    /// Whether it knows several requests in one call; how often it was asked so.
+    var knowsBatches = true
+    let batches = Count()
+
+    final class Count: Sendable {
+        private let state = Mutex(0)
+        var value: Int { state.withLock { $0 } }
+        func count() { state.withLock { $0 += 1 } }
+    }
 
     final class Reports: Sendable {
         private let state = Mutex<[BundleReport]>([])
@@ -47,6 +56,25 @@ private struct SigningService: Culvert_Authority_V1_Authority.SimpleServiceProto
         case "garbage": response.certificateChain = [Data([1, 2, 3])]
         default:
             response.certificateChain = [Data(try authority.signed([UInt8](request.csr), as: "/ns/shop/sa/web"))]
+        }
+        return response
+    }
+
+    func issueSVIDs(
+        request: Culvert_Authority_V1_IssueSVIDsRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_IssueSVIDsResponse {
+        // What gRPC says of a method that a server does not have.
+        batches.count()
+        guard knowsBatches else { throw RPCError(code: .unimplemented, message: "unknown method") }
+        var response = Culvert_Authority_V1_IssueSVIDsResponse()
+        for request in request.requests where request.podUid != "forgotten" {
+            var outcome = Culvert_Authority_V1_IssueOutcome()
+            do {
+                outcome.svid = try await issueSVID(request: request, context: context)
+            } catch let denial as AuthorityDenial {
+                outcome.denial = Culvert_Authority_V1_IssueDenial(denial)
+            }
+            response.outcomes.append(request.podUid == "nothing" ? Culvert_Authority_V1_IssueOutcome() : outcome)
         }
         return response
     }
@@ -171,6 +199,64 @@ struct AuthorityEndToEndTests {
                 try await attestor.attest(joinToken: "good", csr: signingRequest())
             }
             #expect(error?.description.contains("not spiffe://culvert.demo/culvert/authority") == true)
+        }
+    }
+
+    private func several(_ uids: [String]) throws -> [IssuanceRequest] {
+        let identity = try SPIFFEID("spiffe://culvert.demo/ns/shop/sa/web")
+        return try uids.map {
+            IssuanceRequest(podUID: $0, identity: identity, csr: try signingRequest(), urgency: .renewal)
+        }
+    }
+
+    private func kinds(_ outcomes: [Result<[Certificate], IssuanceError>]) -> [IssuanceError.Kind?] {
+        outcomes.map { outcome in
+            guard case .failure(let error) = outcome else { return nil }
+            return error.kind
+        }
+    }
+
+    @Test("several SVIDs are asked for in one call, and each has an outcome of its own")
+    func batches() async throws {
+        let service = SigningService(authority: authority)
+        try await serving(authorityTransport(serverIdentity()), service) { address in
+            try await calling(address, as: authority.svid("/culvert/node/node-a"), trusting: authority.bundle) {
+                client in
+                let asked = try several(["u1", "unknown", "elsewhere", "garbage", "u2", "nothing"])
+                let outcomes = await client.issue(asked)
+                #expect(
+                    kinds(outcomes) == [nil, .retry(after: .milliseconds(500)), .denied, .denied, nil, .denied])
+                for index in [0, 4] {
+                    #expect(try outcomes[index].get()[0].publicKey == asked[index].csr.publicKey)
+                }
+                #expect(service.batches.value == 1)
+                // One alone goes the old way, and so does nothing at all.
+                #expect(kinds(await client.issue(try several(["u1"]))) == [nil])
+                #expect(await client.issue([]).isEmpty)
+                #expect(service.batches.value == 1)
+                // An answer that does not say which outcome is whose is not used.
+                let short = await client.issue(try several(["u1", "forgotten"]))
+                #expect(kinds(short) == [.denied, .denied])
+            }
+        }
+    }
+
+    @Test("an authority of the version before is asked one by one, after it has been asked once for several")
+    func olderAuthority() async throws {
+        let service = SigningService(authority: authority, knowsBatches: false)
+        try await serving(authorityTransport(serverIdentity()), service) { address in
+            try await calling(address, as: authority.svid("/culvert/node/node-a"), trusting: authority.bundle) {
+                client in
+                for _ in 0..<3 {
+                    let outcomes = await client.issue(try several(["u1", "elsewhere", "u2"]))
+                    #expect(kinds(outcomes) == [nil, .denied, nil])
+                }
+                #expect(service.batches.value == 1)
+                // Its successor may know more: asked once again after the connection was made anew.
+                try client.replaceIdentity(with: authority.svid("/culvert/node/node-a"))
+                #expect(kinds(await client.issue(try several(["u1", "u2"]))) == [nil, nil])
+                #expect(service.batches.value == 2)
+            }
         }
     }
 

@@ -117,9 +117,10 @@ import Testing
         for index in 0..<50 {
             await manager.hold(podUID: "p\(index)", identity: try SPIFFEID("spiffe://td/ns/shop/sa/s\(index)"))
         }
-        await world.run(manager) { world.published.withLock { $0.count == 50 } }
+        // This world's time passes while requests are answered: the first ones may be renewed already.
+        await world.run(manager) { world.published.withLock { Set($0.map(\.0)).count == 50 } }
         #expect(world.issuer.mostUnderWay <= IdentityLedger.concurrencyMax)
-        #expect(world.issuer.requests.count == 50)
+        #expect(Set(world.issuer.requests).count == 50)
     }
 
     @Test("a released identity is withdrawn and asked for no more")

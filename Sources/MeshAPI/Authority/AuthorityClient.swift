@@ -19,16 +19,18 @@ public final class AuthorityClient: Sendable {
     private let trustDomain: TrustDomain
     private let identity: ReplaceableIdentity
     private let verifier: ReplaceableVerifier
-    private let check: PeerCheck
-    private let connection: Mutex<Connection>
+    let check: PeerCheck
+    let connection: Mutex<Connection>
     private let connections: AsyncStream<GRPCClient<HTTP2ClientTransport.Posix>>
     private let toRun: AsyncStream<GRPCClient<HTTP2ClientTransport.Posix>>.Continuation
     private let connect: @Sendable () throws -> GRPCClient<HTTP2ClientTransport.Posix>
 
-    private struct Connection {
+    struct Connection {
         let client: GRPCClient<HTTP2ClientTransport.Posix>
         /// Of the bundle's stream that runs over it: what the node has to say.
         var stream: AsyncStream<Void>.Continuation?
+        /// The authority is of the version before, and is asked for one SVID at a time.
+        var asksSingly = false
     }
 
     /// Throws when the TLS library does not take the SVID.
@@ -95,7 +97,7 @@ public final class AuthorityClient: Sendable {
         }
     }
 
-    private var service: Culvert_Authority_V1_Authority.Client<HTTP2ClientTransport.Posix> {
+    var service: Culvert_Authority_V1_Authority.Client<HTTP2ClientTransport.Posix> {
         Culvert_Authority_V1_Authority.Client(wrapping: connection.withLock { $0.client })
     }
 
@@ -108,28 +110,6 @@ public final class AuthorityClient: Sendable {
             return connection.client
         }
         return Culvert_Authority_V1_Authority.Client(wrapping: client)
-    }
-}
-
-extension AuthorityClient: SVIDIssuer {
-    public func issue(
-        podUID: String, identity: SPIFFEID, csr: CertificateSigningRequest, urgency: IssuanceUrgency
-    ) async throws(IssuanceError) -> [Certificate] {
-        do {
-            var request = Culvert_Authority_V1_IssueSVIDRequest()
-            request.podUid = podUID
-            request.urgency = Culvert_Authority_V1_Urgency(urgency)
-            request.csr = try AuthorityConnection.der(csr)
-            let response = try await service.issueSVID(request, options: AuthorityConnection.callOptions)
-            let chain = try [Certificate](chain: response.certificateChain)
-            // The authority decides; that it decided something else is for the operator to see, not to be used.
-            guard try chain[0].spiffeID() == identity else {
-                throw AuthorityCallError.invalidAnswer("it names another identity than \(identity) for pod \(podUID)")
-            }
-            return chain
-        } catch {
-            throw AuthorityCallError(error, peerRefusal: check.lastRefusal).issuanceError
-        }
     }
 }
 

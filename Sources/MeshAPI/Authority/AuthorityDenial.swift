@@ -32,9 +32,24 @@ public struct AuthorityDenial: Error, Hashable, Sendable, CustomStringConvertibl
         self.reason = reason
         message = error.message.shortened(to: 1024)
         let text = error.metadata[stringValues: Self.retryAfterKey].first { _ in true }
-        retryAfter = text.flatMap { Int64($0) }.flatMap { milliseconds in
-            milliseconds < 0 ? nil : min(.milliseconds(milliseconds), Self.longestRetry)
-        }
+        retryAfter = text.flatMap { Int64($0) }.flatMap(Self.retry)
+    }
+
+    /// As it stands beside other outcomes of the same call.
+    init(_ denial: Culvert_Authority_V1_IssueDenial) {
+        reason = denial.reason
+        message = denial.message.shortened(to: 1024)
+        retryAfter = denial.retryAfterMs == 0 ? nil : Self.retry(after: denial.retryAfterMs)
+    }
+
+    private static func retry(after milliseconds: Int64) -> Duration? {
+        milliseconds < 0 ? nil : min(.milliseconds(milliseconds), longestRetry)
+    }
+
+    fileprivate var retryMilliseconds: Int64? {
+        guard let (seconds, attoseconds) = retryAfter?.components else { return nil }
+        // Rounded up: coming back a moment early would be refused again.
+        return seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
     }
 
     public var description: String { message }
@@ -58,13 +73,17 @@ extension AuthorityDenial: RPCErrorConvertible {
 
     public var rpcErrorMetadata: Metadata {
         var metadata: Metadata = [Self.reasonKey: "\(reason.rawValue)"]
-        if let retryAfter {
-            let (seconds, attoseconds) = retryAfter.components
-            // Rounded up: coming back a moment early would be refused again.
-            let milliseconds = seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
-            metadata.addString("\(milliseconds)", forKey: Self.retryAfterKey)
-        }
+        if let milliseconds = retryMilliseconds { metadata.addString("\(milliseconds)", forKey: Self.retryAfterKey) }
         return metadata
+    }
+}
+
+extension Culvert_Authority_V1_IssueDenial {
+    public init(_ denial: AuthorityDenial) {
+        self.init()
+        reason = denial.reason
+        message = denial.message
+        retryAfterMs = denial.retryMilliseconds ?? 0
     }
 }
 

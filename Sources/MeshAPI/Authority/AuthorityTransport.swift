@@ -11,6 +11,8 @@ import X509
 public enum AuthorityTransport {
     /// In bytes: a signing request or a chain of certificates, many times over.
     public static let messageBytesMax = 1 << 20
+    /// SVIDs that are asked for together.
+    public static let requestsPerCallMax = 64
     /// Of strangers.
     static let connectionsMax = 1024
     /// Of nodes, each of which has one; what the process's limit of descriptors leaves room for.

@@ -394,6 +394,19 @@ public enum Culvert_Authority_V1_Authority: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "IssueSVIDs" metadata.
+        public enum IssueSVIDs: Sendable {
+            /// Request type for "IssueSVIDs".
+            public typealias Input = Culvert_Authority_V1_IssueSVIDsRequest
+            /// Response type for "IssueSVIDs".
+            public typealias Output = Culvert_Authority_V1_IssueSVIDsResponse
+            /// Descriptor for "IssueSVIDs".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "culvert.authority.v1.Authority"),
+                method: "IssueSVIDs",
+                type: .unary
+            )
+        }
         /// Namespace for "StreamBundle" metadata.
         public enum StreamBundle: Sendable {
             /// Request type for "StreamBundle".
@@ -411,6 +424,7 @@ public enum Culvert_Authority_V1_Authority: Sendable {
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             RenewNode.descriptor,
             IssueSVID.descriptor,
+            IssueSVIDs.descriptor,
             StreamBundle.descriptor
         ]
     }
@@ -473,6 +487,24 @@ extension Culvert_Authority_V1_Authority {
             request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_IssueSVIDRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_IssueSVIDResponse>
+
+        /// Handle the "IssueSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Several of them in one call, each with an outcome of its own. Authorities before 0.2 do not have it: ask one by one then.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Culvert_Authority_V1_IssueSVIDsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Culvert_Authority_V1_IssueSVIDsResponse` messages.
+        func issueSVIDs(
+            request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_IssueSVIDsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_IssueSVIDsResponse>
 
         /// Handle the "StreamBundle" method.
         ///
@@ -537,6 +569,24 @@ extension Culvert_Authority_V1_Authority {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_IssueSVIDResponse>
 
+        /// Handle the "IssueSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Several of them in one call, each with an outcome of its own. Authorities before 0.2 do not have it: ask one by one then.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_IssueSVIDsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Culvert_Authority_V1_IssueSVIDsResponse` message.
+        func issueSVIDs(
+            request: GRPCCore.ServerRequest<Culvert_Authority_V1_IssueSVIDsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_IssueSVIDsResponse>
+
         /// Handle the "StreamBundle" method.
         ///
         /// > Source IDL Documentation:
@@ -598,6 +648,24 @@ extension Culvert_Authority_V1_Authority {
             context: GRPCCore.ServerContext
         ) async throws -> Culvert_Authority_V1_IssueSVIDResponse
 
+        /// Handle the "IssueSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Several of them in one call, each with an outcome of its own. Authorities before 0.2 do not have it: ask one by one then.
+        ///
+        /// - Parameters:
+        ///   - request: A `Culvert_Authority_V1_IssueSVIDsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Culvert_Authority_V1_IssueSVIDsResponse` to respond with.
+        func issueSVIDs(
+            request: Culvert_Authority_V1_IssueSVIDsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Culvert_Authority_V1_IssueSVIDsResponse
+
         /// Handle the "StreamBundle" method.
         ///
         /// > Source IDL Documentation:
@@ -646,6 +714,17 @@ extension Culvert_Authority_V1_Authority.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Culvert_Authority_V1_Authority.Method.IssueSVIDs.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_IssueSVIDsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_IssueSVIDsResponse>(),
+            handler: { request, context in
+                try await self.issueSVIDs(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Culvert_Authority_V1_Authority.Method.StreamBundle.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_BundleAcknowledgement>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_BundleUpdate>(),
@@ -683,6 +762,17 @@ extension Culvert_Authority_V1_Authority.ServiceProtocol {
         )
         return GRPCCore.StreamingServerResponse(single: response)
     }
+
+    public func issueSVIDs(
+        request: GRPCCore.StreamingServerRequest<Culvert_Authority_V1_IssueSVIDsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Culvert_Authority_V1_IssueSVIDsResponse> {
+        let response = try await self.issueSVIDs(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
 }
 
 // Default implementation of methods from 'ServiceProtocol'.
@@ -707,6 +797,19 @@ extension Culvert_Authority_V1_Authority.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_IssueSVIDResponse> {
         return GRPCCore.ServerResponse<Culvert_Authority_V1_IssueSVIDResponse>(
             message: try await self.issueSVID(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func issueSVIDs(
+        request: GRPCCore.ServerRequest<Culvert_Authority_V1_IssueSVIDsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Culvert_Authority_V1_IssueSVIDsResponse> {
+        return GRPCCore.ServerResponse<Culvert_Authority_V1_IssueSVIDsResponse>(
+            message: try await self.issueSVIDs(
                 request: request.message,
                 context: context
             ),
@@ -785,6 +888,29 @@ extension Culvert_Authority_V1_Authority {
             deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_IssueSVIDResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_IssueSVIDResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "IssueSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Several of them in one call, each with an outcome of its own. Authorities before 0.2 do not have it: ask one by one then.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_IssueSVIDsRequest` message.
+        ///   - serializer: A serializer for `Culvert_Authority_V1_IssueSVIDsRequest` messages.
+        ///   - deserializer: A deserializer for `Culvert_Authority_V1_IssueSVIDsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func issueSVIDs<Result>(
+            request: GRPCCore.ClientRequest<Culvert_Authority_V1_IssueSVIDsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Culvert_Authority_V1_IssueSVIDsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_IssueSVIDsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_IssueSVIDsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "StreamBundle" method.
@@ -895,6 +1021,40 @@ extension Culvert_Authority_V1_Authority {
             )
         }
 
+        /// Call the "IssueSVIDs" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Several of them in one call, each with an outcome of its own. Authorities before 0.2 do not have it: ask one by one then.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Culvert_Authority_V1_IssueSVIDsRequest` message.
+        ///   - serializer: A serializer for `Culvert_Authority_V1_IssueSVIDsRequest` messages.
+        ///   - deserializer: A deserializer for `Culvert_Authority_V1_IssueSVIDsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func issueSVIDs<Result>(
+            request: GRPCCore.ClientRequest<Culvert_Authority_V1_IssueSVIDsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Culvert_Authority_V1_IssueSVIDsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Culvert_Authority_V1_IssueSVIDsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_IssueSVIDsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Culvert_Authority_V1_Authority.Method.IssueSVIDs.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "StreamBundle" method.
         ///
         /// > Source IDL Documentation:
@@ -981,6 +1141,35 @@ extension Culvert_Authority_V1_Authority.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_IssueSVIDRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_IssueSVIDResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "IssueSVIDs" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Several of them in one call, each with an outcome of its own. Authorities before 0.2 do not have it: ask one by one then.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Culvert_Authority_V1_IssueSVIDsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func issueSVIDs<Result>(
+        request: GRPCCore.ClientRequest<Culvert_Authority_V1_IssueSVIDsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_IssueSVIDsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.issueSVIDs(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Culvert_Authority_V1_IssueSVIDsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Culvert_Authority_V1_IssueSVIDsResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -1073,6 +1262,39 @@ extension Culvert_Authority_V1_Authority.ClientProtocol {
             metadata: metadata
         )
         return try await self.issueSVID(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "IssueSVIDs" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Several of them in one call, each with an outcome of its own. Authorities before 0.2 do not have it: ask one by one then.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func issueSVIDs<Result>(
+        _ message: Culvert_Authority_V1_IssueSVIDsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Culvert_Authority_V1_IssueSVIDsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Culvert_Authority_V1_IssueSVIDsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.issueSVIDs(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -36,13 +36,35 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
             let svid = try await authority.issue(
                 podUID: request.podUid, csr: [UInt8](request.csr), caller: NodeCaller(caller),
                 urgency: IssuanceUrgency(request.urgency))
-            var response = Culvert_Authority_V1_IssueSVIDResponse()
-            response.certificateChain = svid.chain.map { Data($0) }
-            response.spiffeID = svid.id.description
-            return response
+            return Culvert_Authority_V1_IssueSVIDResponse(svid)
         } catch {
             throw AuthorityDenial(error)
         }
+    }
+
+    func issueSVIDs(
+        request: Culvert_Authority_V1_IssueSVIDsRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_IssueSVIDsResponse {
+        let caller = try AuthorityCaller(context, now: Date())
+        let most = AuthorityTransport.requestsPerCallMax
+        guard request.requests.count <= most else {
+            throw AuthorityDenial(.invalidRequest, "at most \(most) SVIDs are asked for in one call")
+        }
+        let outcomes = await authority.issue(
+            request.requests.map { request in
+                PodRequest(
+                    podUID: request.podUid, csr: [UInt8](request.csr), urgency: IssuanceUrgency(request.urgency))
+            }, caller: NodeCaller(caller))
+        var response = Culvert_Authority_V1_IssueSVIDsResponse()
+        response.outcomes = outcomes.map { outcome in
+            var answer = Culvert_Authority_V1_IssueOutcome()
+            switch outcome {
+            case .success(let svid): answer.svid = Culvert_Authority_V1_IssueSVIDResponse(svid)
+            case .failure(let denial): answer.denial = Culvert_Authority_V1_IssueDenial(AuthorityDenial(denial))
+            }
+            return answer
+        }
+        return response
     }
 
     /// Ends when either side does, or with the authority.
@@ -93,6 +115,14 @@ struct AuthorityService: Culvert_Authority_V1_Authority.SimpleServiceProtocol {
         } catch {
             throw AuthorityDenial(error)
         }
+    }
+}
+
+extension Culvert_Authority_V1_IssueSVIDResponse {
+    init(_ svid: IssuedSVID) {
+        self.init()
+        certificateChain = svid.chain.map { Data($0) }
+        spiffeID = svid.id.description
     }
 }
 

@@ -101,6 +101,17 @@ final class AuthoritySession: IdentitySource {
         }
     }
 
+    func issue(_ requests: [IssuanceRequest]) async -> [Result<[Certificate], IssuanceError>] {
+        let svid = inUse.withLock { $0 }
+        guard let client = client.withLock({ $0 }) else { return await issueEachByItself(requests) }
+        let outcomes = await client.issue(requests)
+        for case .failure(let error) in outcomes where error.kind == .attestAgain {
+            lostStanding(with: svid, because: error.message)
+            break
+        }
+        return outcomes
+    }
+
     /// Calls that were under way say so, too: what counts is which SVID they were made with.
     private func lostStanding(with svid: X509SVID?, because reason: String) {
         guard let svid else { return }
