@@ -90,7 +90,7 @@ extension CertificateAuthority {
             let isAwaited = state.withLock { state in
                 state.nodes[node]?.acknowledgement = acknowledgement
                 if state.ahead?.node == node { state.ahead = nil }
-                return state.plugin?.next != nil || state.waiting?.nodes.contains(node) ?? false
+                return state.plugin?.next != nil || state.awaited.contains(node)
             }
             if isAwaited { wakeUps.continuation.yield() }
         } catch {

@@ -64,7 +64,9 @@ public final class CertificateAuthority: Sendable {
         /// A node that holds a bundle which this authority has not published yet.
         var ahead: (node: NodeName, sequence: UInt64)?
         /// What the next step, which is due, waits for.
-        var waiting: RotationRefusal?
+        var waiting: RotationRefusal? { didSet { awaited = Set(waiting?.nodes ?? []) } }
+        /// The nodes that it waits for, for each acknowledgement to be looked up in.
+        private(set) var awaited: Set<NodeName> = []
         /// When a step will be due, by time alone.
         var nextStepAt: Date?
     }

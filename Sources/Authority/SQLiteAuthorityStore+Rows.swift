@@ -62,20 +62,33 @@ extension SQLiteAuthorityStore {
             != nil
     }
 
+    static func write(_ issuance: IssuanceRecord, _ db: Database) throws { try write([issuance], db) }
+
     /// Nothing is recorded for an authority that signs no more, nor for a node without standing: whoever changes that has the last word.
-    static func write(_ issuance: IssuanceRecord, _ db: Database) throws {
-        let statement = try db.cachedStatement(
+    /// It is looked at in the transaction that writes, once for all that go together.
+    static func write(_ issuances: [IssuanceRecord], _ db: Database) throws {
+        for authority in Set(issuances.map(\.authority)) {
+            let sql = "SELECT EXISTS (SELECT 1 FROM authorities WHERE id = ? AND state = 'active')"
+            guard try holds(sql, authority.description, db) else { throw StoreError.superseded }
+        }
+        for node in Set(issuances.compactMap(\.node)) {
+            let sql = "SELECT EXISTS (SELECT 1 FROM nodes WHERE name = ? AND banned_at IS NULL)"
+            guard try holds(sql, node.description, db) else { throw StoreError.superseded }
+        }
+        let insertion = try db.cachedStatement(
             sql: """
-                INSERT INTO issuances (serial, id, pod_uid, node, not_after, authority, issued_at)
-                SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
-                WHERE EXISTS (SELECT 1 FROM authorities WHERE id = ?6 AND state = 'active')
-                    AND (?4 IS NULL OR EXISTS (SELECT 1 FROM nodes WHERE name = ?4 AND banned_at IS NULL))
+                INSERT INTO issuances (serial, id, pod_uid, node, not_after, authority, issued_at) VALUES (?, ?, ?, ?, ?, ?, ?)
                 """)
-        try statement.execute(arguments: [
-            issuance.serial, issuance.id.description, issuance.podUID, issuance.node?.description,
-            issuance.notAfter.unixSeconds, issuance.authority.description, issuance.issuedAt.unixSeconds,
-        ])
-        guard db.changesCount == 1 else { throw StoreError.superseded }
+        for issuance in issuances {
+            try insertion.execute(arguments: [
+                issuance.serial, issuance.id.description, issuance.podUID, issuance.node?.description,
+                issuance.notAfter.unixSeconds, issuance.authority.description, issuance.issuedAt.unixSeconds,
+            ])
+        }
+    }
+
+    private static func holds(_ sql: String, _ name: String, _ db: Database) throws -> Bool {
+        try Bool.fetchOne(db.cachedStatement(sql: sql), arguments: [name]) ?? false
     }
 
     static func authority(_ row: Row) throws -> AuthorityRecord {

@@ -7,9 +7,10 @@ internal import X509
 
 /// The store as one SQLite file of mode 0600, in WAL mode.
 ///
-/// Authorities, nodes and tokens are written with `synchronous=FULL`: they survive a power failure. The log of leaf signatures is
-/// written through a second connection with `synchronous=NORMAL`: it survives the process, and a power failure may cost its last
-/// entries, never the file's integrity. One process at a time: a lock file says so.
+/// Authorities, nodes and tokens are written with `synchronous=FULL`: they survive a power failure. The log of leaf signatures and what
+/// nodes acknowledge is written through a second connection with `synchronous=NORMAL`: it survives the process, and a power failure may
+/// cost its last entries, never the file's integrity. Nodes acknowledge again when they come back, and what waits for them waits until
+/// then. One process at a time: a lock file says so.
 public final class SQLiteAuthorityStore: AuthorityStore {
     public let path: String
     private let state: DatabaseQueue
@@ -113,7 +114,7 @@ public final class SQLiteAuthorityStore: AuthorityStore {
     public func acknowledge(
         _ acknowledgement: NodeAcknowledgement, by node: NodeName
     ) async throws(StoreError) {
-        try await write { db in
+        try await write(log) { db in
             try db.execute(
                 sql: """
                     UPDATE nodes SET acknowledged_sequence = ?, acknowledged_at = ?, version = ?, leaves = ? WHERE name = ?
@@ -128,12 +129,8 @@ public final class SQLiteAuthorityStore: AuthorityStore {
     // MARK: Signatures
 
     public func record(_ issuances: [IssuanceRecord]) async throws(StoreError) {
-        do {
-            try await log.write { db in
-                for issuance in issuances { try Self.write(issuance, db) }
-            }
-        } catch {
-            throw Self.storeError(error, path: path)
+        try await write(log) { db in
+            try Self.write(issuances, db)
         }
     }
 
@@ -170,8 +167,14 @@ public final class SQLiteAuthorityStore: AuthorityStore {
     func write<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws -> Value
     ) async throws(StoreError) -> Value {
+        try await write(state, body)
+    }
+
+    private func write<Value: Sendable>(
+        _ queue: DatabaseQueue, _ body: @escaping @Sendable (Database) throws -> Value
+    ) async throws(StoreError) -> Value {
         do {
-            return try await state.write(body)
+            return try await queue.write(body)
         } catch {
             throw Self.storeError(error, path: path)
         }

@@ -39,12 +39,14 @@ public struct StructuredLogHandler: LogHandler {
         var fields = metadata
         if let own = event.metadata { fields.merge(own) { $1 } }
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(512)
         let line = LogLine(
             format, time: now(), level: event.level.rawValue, scope: label, message: "\(event.message)", to: &bytes)
         for (key, value) in fields.sorted(by: { $0.key < $1.key }) {
-            switch format {
-            case .json: line.add(key, json: json(value), to: &bytes)
-            case .text: line.add(key, "\(value)", to: &bytes)
+            switch (value, format) {
+            case (.string(let string), _): line.add(key, string, to: &bytes)
+            case (_, .json): line.add(key, json: json(value), to: &bytes)
+            case (_, .text): line.add(key, "\(value)", to: &bytes)
             }
         }
         line.end(&bytes)

@@ -144,7 +144,7 @@ struct AuditLine {
         self.message = message
         self.fields = ["event": "\(event)"]
         for (name, value) in fields {
-            if let value { self.fields[name] = "\(value.prefix(Self.charactersMax))" }
+            if let value { self.fields[name] = .string(Self.bounded(value)) }
         }
         guard let caller else { return }
         self.fields["adminUID"] = "\(caller.uid)"
@@ -159,6 +159,10 @@ struct AuditLine {
             "notAfter": time(record.notAfter), "podUID": record.podUID, "node": record.node.map { "\($0)" },
             "clampedFrom": clampedFrom.map(time),
         ]
+    }
+
+    private static func bounded(_ value: String) -> String {
+        value.utf8.count <= charactersMax ? value : String(value.prefix(charactersMax))
     }
 
     private static func retry(_ denial: Denial) -> String? {
