@@ -64,16 +64,23 @@ struct SigningAuthority: Sendable {
     /// The signature itself is verified by whoever gets it, and here where `verified`: that costs three times what signing does, and a key
     /// that does not fit its certificate has been refused at the beginning.
     func leaf(_ content: LeafContent, verified: Bool) throws(AuthorityError) -> [UInt8] {
-        let certificate: [UInt8]
+        let certificate = try uninspected(content)
+        try inspect(certificate, for: content)
+        if verified { try CertificateInspection.checkLeaf(certificate, content, issuer: self.certificate) }
+        return certificate
+    }
+
+    func uninspected(_ content: LeafContent) throws(AuthorityError) -> [UInt8] {
+        let unsigned = template.unsigned(content)
         do {
-            let unsigned = template.unsigned(content)
-            certificate = template.signed(unsigned, try signature(for: unsigned))
+            return template.signed(unsigned, try signature(for: unsigned))
         } catch {
             throw .signing("\(error)")
         }
+    }
+
+    func inspect(_ certificate: [UInt8], for content: LeafContent) throws(AuthorityError) {
         if let flaw = inspection.flaw(of: certificate, for: content) { throw .unfitCertificate(flaw) }
-        if verified { try CertificateInspection.checkLeaf(certificate, content, issuer: self.certificate) }
-        return certificate
     }
 
     private func signature(for bytes: [UInt8]) throws -> [UInt8] {

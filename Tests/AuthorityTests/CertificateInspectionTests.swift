@@ -15,9 +15,12 @@ struct CertificateInspectionTests {
     /// What was decided, and who is to have signed.
     struct Plan {
         var id: SPIFFEID
-        var key: Certificate.PublicKey
+        var key: CertifiableKey
+        var serial: Certificate.SerialNumber
         var validity: CertificateProfile.Validity
         var issuer: SigningAuthority
+
+        var content: LeafContent { LeafContent(id: id, key: key, serial: serial, validity: validity) }
     }
 
     struct Flaw: Sendable, CustomTestStringConvertible {
@@ -41,19 +44,17 @@ struct CertificateInspectionTests {
         ).intermediate(under: root, now: now)
         return Plan(
             id: try SPIFFEID("spiffe://culvert.test/ns/shop/sa/web"),
-            key: Certificate.PrivateKey(P256.Signing.PrivateKey()).publicKey,
+            key: try key(), serial: CertificateProfile.serialNumber(systemRandomBytes),
             validity: CertificateProfile.Validity(now: now, lifetime: .seconds(3600), issuerNotAfter: issuer.notAfter),
             issuer: issuer)
     }
 
-    private static func leaf(_ plan: Plan) throws -> Certificate {
-        try CertificateProfile.leaf(
-            key: plan.key, id: plan.id, serial: CertificateProfile.serialNumber(systemRandomBytes),
-            validity: plan.validity, issuer: plan.issuer)
+    private static func key() throws -> CertifiableKey {
+        try CertifiableKey(Certificate.PublicKey(P256.Signing.PrivateKey().publicKey))
     }
 
     private static let flaws: [Flaw] = [
-        Flaw(testDescription: "another key") { $0.key = Certificate.PrivateKey(P256.Signing.PrivateKey()).publicKey },
+        Flaw(testDescription: "another key") { $0.key = try key() },
         Flaw(testDescription: "another identity") { $0.id = try SPIFFEID("spiffe://culvert.test/ns/shop/sa/db") },
         Flaw(testDescription: "another trust domain") { $0.id = try SPIFFEID("spiffe://other.test/ns/shop/sa/web") },
         Flaw(testDescription: "the trust domain itself") { $0.id = try SPIFFEID("spiffe://culvert.test") },
@@ -72,30 +73,35 @@ struct CertificateInspectionTests {
     @Test("lets what was decided pass, and nothing that differs from it", arguments: flaws)
     func leaves(flaw: Flaw) throws {
         let plan = try Self.plan()
-        try inspect(Self.leaf(plan), plan)
+        let good = try plan.issuer.uninspected(plan.content)
+        try plan.issuer.inspect(good, for: plan.content)
+        try second(good, plan)
         var changed = plan
         try flaw.change(&changed)
-        let certificate = try Self.leaf(changed)
-        #expect(throws: AuthorityError.self) { try inspect(certificate, plan) }
+        let certificate = try changed.issuer.uninspected(changed.content)
+        // Each of the two sees it for itself.
+        #expect(throws: AuthorityError.self) { try plan.issuer.inspect(certificate, for: plan.content) }
+        #expect(throws: AuthorityError.self) { try second(certificate, plan) }
     }
 
-    private func inspect(_ certificate: Certificate, _ plan: Plan) throws(AuthorityError) {
-        try CertificateInspection.checkLeaf(
-            certificate, id: plan.id, key: plan.key, validity: plan.validity, issuer: plan.issuer.certificate)
+    private func second(_ certificate: [UInt8], _ plan: Plan) throws(AuthorityError) {
+        try CertificateInspection.checkLeaf(certificate, plan.content, issuer: plan.issuer.certificate)
     }
 
-    @Test("sees a signature that is not the issuer's, though all names and dates are right")
+    @Test(
+        "sees a signature that is not the issuer's, though all names and dates are right, in the leaves that are sampled"
+    )
     func forged() throws {
         let plan = try Self.plan()
         // The same certificate in everything but the key that signs.
         let impostor = Certificate.PrivateKey(P256.Signing.PrivateKey())
-        let good = try Self.leaf(plan)
+        let good = try Certificate(derEncoded: plan.issuer.uninspected(plan.content))
         let forged = try Certificate(
-            version: .v3, serialNumber: good.serialNumber, publicKey: plan.key,
+            version: .v3, serialNumber: good.serialNumber, publicKey: good.publicKey,
             notValidBefore: good.notValidBefore, notValidAfter: good.notValidAfter, issuer: good.issuer,
             subject: good.subject, signatureAlgorithm: .ecdsaWithSHA256, extensions: good.extensions,
             issuerPrivateKey: impostor)
-        #expect(throws: AuthorityError.self) { try inspect(forged, plan) }
+        #expect(throws: AuthorityError.self) { try second(forged.der(), plan) }
     }
 
     @Test("sees an intermediate that its root did not sign, that outlives it, or that has another key")

@@ -88,6 +88,14 @@ private struct SkewedAuthority: Culvert_Authority_V1_Authority.SimpleServiceProt
         return answer
     }
 
+    /// The version before has no such call.
+    func issueSVIDs(
+        request: Culvert_Authority_V1_IssueSVIDsRequest, context: ServerContext
+    ) async throws -> Culvert_Authority_V1_IssueSVIDsResponse {
+        guard version == .newer else { throw RPCError(code: .unimplemented, message: "unknown method") }
+        return try await service.issueSVIDs(request: request, context: context).newer()
+    }
+
     func streamBundle(
         request: RPCAsyncSequence<Culvert_Authority_V1_BundleAcknowledgement, any Error>,
         response: RPCWriter<Culvert_Authority_V1_BundleUpdate>, context: ServerContext
@@ -128,7 +136,9 @@ struct VersionSkewTests {
         Culvert_Authority_V1_ExamineResponse.self, Culvert_Authority_V1_FederatedDomain.self,
         Culvert_Authority_V1_Finding.self,
         Culvert_Authority_V1_GetBundleRequest.self, Culvert_Authority_V1_GetBundleResponse.self,
+        Culvert_Authority_V1_IssueDenial.self, Culvert_Authority_V1_IssueOutcome.self,
         Culvert_Authority_V1_IssueSVIDRequest.self, Culvert_Authority_V1_IssueSVIDResponse.self,
+        Culvert_Authority_V1_IssueSVIDsRequest.self, Culvert_Authority_V1_IssueSVIDsResponse.self,
         Culvert_Authority_V1_ListNodesRequest.self, Culvert_Authority_V1_ListNodesResponse.self,
         Culvert_Authority_V1_MintRequest.self, Culvert_Authority_V1_MintResponse.self,
         Culvert_Authority_V1_Node.self, Culvert_Authority_V1_NodeActRequest.self,
