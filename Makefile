@@ -62,9 +62,9 @@ bench-deps: envoy
 bench: build bench-deps
 	Benchmarks/bench $(BENCH)
 
-# The authority alone: issuing, and a fleet of 5000 nodes; about 3 minutes.
+# The authority alone: issuing, a flood, and a fleet of 5000 nodes; about 4 minutes. Benchmarks/authority --help has the options.
 bench-authority: build bench-deps
-	Benchmarks/authority
+	Benchmarks/authority $(BENCH)
 
 clean:
 	swift package clean

@@ -6,7 +6,7 @@
 //
 //   attest FILE      lines of "node token": attests each node, from an address of its own in 127.0.0.0/8
 //   connect          every attested node connects and follows the bundle; until each has acknowledged it
-//   issue FILE N     lines of "node pod": asks for an SVID for each pod, N at a time on a node's connection
+//   issue FILE N B   lines of "node pod": asks for an SVID for each pod, in calls for B pods, N at a time on a node's connection
 //   wait SEQUENCE    until every node has received the bundle of that sequence and has acknowledged it
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,15 +23,20 @@
 #include <unistd.h>
 #include "clock.h"
 
-enum { NODES = 8192, PODS = 1 << 18, ROOM = 20 << 10, FRAME = 9, STREAMS = 128, EVENTS = 512, LIMIT_SECONDS = 120 };
+enum { NODES = 8192, PODS = 1 << 18, ROOM = 20 << 10, OUTBOX = 96 << 10, FRAME = 9, STREAMS = 128, EVENTS = 512, LIMIT_SECONDS = 120 };
+// For one call: what fits into one frame.
+enum { BATCH = 32, MESSAGE = 14 << 10 };
 enum { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, WINDOW_UPDATE = 8 };
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
 
 struct call {
     uint32_t stream;
-    uint32_t pod;
+    uint32_t pods[BATCH];
+    int count;
     uint64_t began;
-    int answered;
+    // The message so far, with its length before it.
+    unsigned char *answer;
+    size_t filled, room;
 };
 
 struct node {
@@ -63,7 +68,7 @@ static size_t requested;
 static char host[64];
 static int attestation_port, nodes_port, poller;
 static uint64_t issued, refused, failed;
-static int concurrency;
+static int concurrency, batch;
 
 static void fail(const char *what) {
     fprintf(stderr, "fleet: %s: %s\n", what, ERR_peek_last_error() ? ERR_reason_error_string(ERR_peek_last_error()) : strerror(errno));
@@ -145,13 +150,14 @@ static void flush(struct node *node) {
 }
 
 static void put(struct node *node, const unsigned char *bytes, size_t count) {
-    if (node->unsent + count > ROOM) fail("a node cannot be written to");
+    if (node->unsent + count > OUTBOX) fail("a node cannot be written to");
     memcpy(node->outbox + node->unsent, bytes, count);
     node->unsent += count;
 }
 
 static uint32_t call(struct node *node, const char *path, const unsigned char *message, size_t length, int ends) {
-    unsigned char buffer[2048], *at = buffer + FRAME;
+    static unsigned char buffer[MESSAGE + 512];
+    unsigned char *at = buffer + FRAME;
     uint32_t stream = node->next_stream;
     node->next_stream += 2;
     at = literal(at, ":method", "POST");
@@ -203,7 +209,7 @@ static void open_connection(struct node *node, int port, int authenticates) {
         SSL_use_PrivateKey(node->tls, key);
     }
     SSL_set_connect_state(node->tls);
-    if (!node->room) node->room = malloc(ROOM), node->outbox = malloc(ROOM);
+    if (!node->room) node->room = malloc(ROOM), node->outbox = malloc(OUTBOX);
     node->filled = node->unsent = node->shaken = 0;
     node->next_stream = 1;
     node->bundle_stream = 0;
@@ -231,7 +237,7 @@ static void greet(struct node *node) {
 }
 
 static int on_attested(struct node *node, const unsigned char *message, size_t length);
-static void on_answer(struct node *node, uint32_t stream, int has_svid);
+static void on_answer(struct node *node, uint32_t stream);
 static int phase_is_attestation;
 
 static void on_data(struct node *node, uint32_t stream, const unsigned char *payload, size_t length, int flags) {
@@ -244,24 +250,29 @@ static void on_data(struct node *node, uint32_t stream, const unsigned char *pay
         put(node, update, FRAME + 4);
         node->window = 0;
     }
-    if (length > 5) {
+    if (!phase_is_attestation && stream != node->bundle_stream) {
+        for (int index = 0; index < concurrency; index++) {
+            struct call *made = &node->calls[index];
+            if (made->stream != stream) continue;
+            if (made->filled + length > made->room) made->answer = realloc(made->answer, made->room = made->filled + length + ROOM);
+            memcpy(made->answer + made->filled, payload, length);
+            made->filled += length;
+        }
+    } else if (length > 5) {
         const unsigned char *message = payload + 5;
         size_t size;
         uint64_t sequence = 0;
         if (phase_is_attestation) {
             if (!on_attested(node, message, length - 5)) failed++;
-        } else if (stream == node->bundle_stream) {
+        } else {
             const unsigned char *bundle = field(message, payload + length, 1, 0, &size, &sequence);
             if (bundle && field(bundle, bundle + size, 2, 0, &size, &sequence)) {
                 node->sequence = sequence;
                 acknowledge(node);
             }
-        } else {
-            for (int index = 0; index < concurrency; index++)
-                if (node->calls[index].stream == stream) node->calls[index].answered = 1;
         }
     }
-    if (flags & END_STREAM) on_answer(node, stream, 0);
+    if (flags & END_STREAM) on_answer(node, stream);
 }
 
 static int take_frames(struct node *node) {
@@ -285,9 +296,9 @@ static int take_frames(struct node *node) {
             break;
         case DATA: on_data(node, stream, at + FRAME, length, at[4]); break;
         case HEADERS:
-            if (at[4] & END_STREAM) on_answer(node, stream, 0);
+            if (at[4] & END_STREAM) on_answer(node, stream);
             break;
-        case RST_STREAM: on_answer(node, stream, 0); break;
+        case RST_STREAM: on_answer(node, stream); break;
         case GOAWAY: return 0;
         default: break;
         }
@@ -360,44 +371,70 @@ static int on_attested(struct node *node, const unsigned char *message, size_t l
     return 1;
 }
 
-static void ask(struct node *node, int slot, uint32_t pod) {
-    unsigned char message[1400], *at = bytes_field(message, 1, pods[pod], strlen(pods[pod]));
+// The request for one pod: of its first use.
+static unsigned char *ask_for(unsigned char *at, uint32_t pod) {
+    at = bytes_field(at, 1, pods[pod], strlen(pods[pod]));
     at = bytes_field(at, 2, request, requested);
     *at++ = 3 << 3;
     *at++ = 2;
-    struct call *made = &node->calls[slot];
-    *made = (struct call){.pod = pod, .began = now()};
-    made->stream = call(node, "/culvert.authority.v1.Authority/IssueSVID", message, (size_t)(at - message), 1);
+    return at;
+}
+
+static void ask(struct node *node, struct call *made) {
+    unsigned char message[MESSAGE], *at = message;
+    if (batch == 1) {
+        at = ask_for(message, made->pods[0]);
+    } else {
+        for (int index = 0; index < made->count; index++) {
+            unsigned char one[1400], *end = ask_for(one, made->pods[index]);
+            at = bytes_field(at, 1, one, (size_t)(end - one));
+        }
+    }
+    made->began = now();
+    made->filled = 0;
+    made->stream = call(node, batch == 1 ? "/culvert.authority.v1.Authority/IssueSVID" : "/culvert.authority.v1.Authority/IssueSVIDs",
+                        message, (size_t)(at - message), 1);
     node->under_way++;
+}
+
+// Which of the call's pods got an SVID.
+static int has_svid(const struct call *made, int index) {
+    size_t size;
+    uint64_t value;
+    if (made->filled < 5) return 0;
+    const unsigned char *message = made->answer + 5, *end = made->answer + made->filled;
+    if (batch == 1) return field(message, end, 1, 0, &size, &value) != NULL;
+    const unsigned char *outcome = field(message, end, 1, index, &size, &value);
+    return outcome && field(outcome, outcome + size, 1, 0, &size, &value);
 }
 
 static int ask_next(struct node *node, int slot) {
     if (now() < node->paused_until) return 0;
-    if (node->again_count > 0) {
-        ask(node, slot, node->again[--node->again_count]);
-    } else if (node->next_pod < node->first_pod + node->pods) {
-        ask(node, slot, node->next_pod++);
-    } else {
-        return 0;
-    }
-    return 1;
+    struct call *made = &node->calls[slot];
+    made->count = 0;
+    while (made->count < batch && node->again_count > 0) made->pods[made->count++] = node->again[--node->again_count];
+    while (made->count < batch && node->next_pod < node->first_pod + node->pods) made->pods[made->count++] = node->next_pod++;
+    if (made->count) ask(node, made);
+    return made->count > 0;
 }
 
 // A refusal has no message: paced, the node waits and asks again. The advice itself is in trailers that are compressed.
-static void on_answer(struct node *node, uint32_t stream, int has_svid) {
-    (void)has_svid;
+static void on_answer(struct node *node, uint32_t stream) {
     for (int slot = 0; slot < concurrency; slot++) {
         struct call *made = &node->calls[slot];
         if (!made->stream || made->stream != stream) continue;
         node->under_way--;
         made->stream = 0;
-        if (made->answered) {
-            issued++;
-            sample(now() - made->began);
-        } else {
-            refused++;
-            node->again[node->again_count++] = made->pod;
-            node->paused_until = now() + 250000000u;
+        uint64_t took = now() - made->began;
+        for (int index = 0; index < made->count; index++) {
+            if (has_svid(made, index)) {
+                issued++;
+                sample(took);
+            } else {
+                refused++;
+                node->again[node->again_count++] = made->pods[index];
+                node->paused_until = now() + 250000000u;
+            }
         }
         ask_next(node, slot);
         return;
@@ -469,7 +506,7 @@ static void connect_all(void) {
     wait_for(1, began, cpu);
 }
 
-static void issue(const char *path, int at_once) {
+static void issue(const char *path, int at_once, int together) {
     FILE *file = fopen(path, "r");
     if (!file) die(path);
     if (!pods) pods = calloc(PODS, sizeof *pods);
@@ -486,6 +523,7 @@ static void issue(const char *path, int at_once) {
     }
     fclose(file);
     concurrency = at_once < STREAMS ? at_once : STREAMS;
+    batch = together < 1 ? 1 : together < BATCH ? together : BATCH;
     uint64_t began = now(), target = pod_count;
     double cpu = used();
     issued = refused = failed = sampled = 0;
@@ -513,8 +551,7 @@ static void issue(const char *path, int at_once) {
         }
     }
     double seconds = (double)(now() - began) / 1e9;
-    fprintf(stderr, "fleet: %llu refused and asked for again\n", (unsigned long long)refused);
-    report(issued, failed + (target - issued), seconds, used() - cpu);
+    report_with(issued, failed + (target - issued), seconds, used() - cpu, "refused", refused);
     for (size_t index = 0; index < node_count; index++) free(nodes[index].again), nodes[index].again = NULL;
 }
 
@@ -559,11 +596,11 @@ int main(int argc, char **argv) {
             continue;
         }
         *end = 0;
-        int number = 0;
+        int number = 0, together = 0;
         unsigned long long sequence = 0;
         if (sscanf(line, "attest %511s", path) == 1) attest(path);
         else if (!strcmp(line, "connect")) connect_all();
-        else if (sscanf(line, "issue %511s %d", path, &number) == 2) issue(path, number);
+        else if (sscanf(line, "issue %511s %d %d", path, &number, &together) == 3) issue(path, number, together);
         else if (sscanf(line, "wait %llu", &sequence) == 1) wait_for(sequence, now(), used());
         else return fprintf(stderr, "fleet: what is “%s”?\n", line), 2;
         filled -= (size_t)(end + 1 - line);
