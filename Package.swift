@@ -183,7 +183,9 @@ let package = Package(
                 swiftSettings: settings),
             .testTarget(
                 name: "DemoTests",
-                dependencies: ["culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "NamespaceKit"],
+                dependencies: [
+                    "culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "Redirection", "NamespaceKit",
+                ],
                 swiftSettings: settings
             ),
         ],

@@ -16,6 +16,31 @@ struct culvert_address {
     __u8 bytes[16];
 };
 
+// SO_MARK of the proxy's sockets, and of what is led to the loopback interface; under the mask.
+#define CULVERT_PROXY_MARK 0x539
+#define CULVERT_LOOP_MARK 0x53a
+#define CULVERT_MARK_MASK 0xfff
+
+// Where the proxy takes what a pod sends, on its loopback addresses.
+#define CULVERT_OUTBOUND_PORT 15001
+
+#define CULVERT_OWN_ADDRESSES 4
+
+// A pod whose connections are captured.
+struct culvert_captured {
+    __u64 proxy_cgroup;  // whose processes are not
+    __u64 pod;           // a digest of its UID, by which the entry is found when the namespace is gone
+    struct culvert_address own[CULVERT_OWN_ADDRESSES];  // connections to these are the pod's with itself; the rest is zero
+};
+
+// The proxy's listeners in a pod, as it puts them into the pod's map.
+enum culvert_listener {
+    CULVERT_OUTBOUND_V4 = 0,
+    CULVERT_OUTBOUND_V6 = 1,
+    CULVERT_INBOUND = 2,
+    CULVERT_LISTENERS = 3,
+};
+
 // Why an address counts as enrolled; the entry goes when neither is left.
 struct culvert_enrolled {
     __u32 is_published;  // by the cluster

@@ -117,6 +117,10 @@ int cbpf_attach_interface(int program, unsigned interface, int type) {
     return lib_bpf_link_create(program, (int)interface, (enum bpf_attach_type)type, &options);
 }
 
+int cbpf_attach(int program, int target, int type) {
+    return lib_bpf_link_create(program, target, (enum bpf_attach_type)type, NULL);
+}
+
 int cbpf_replace_program(int link, int program) { return lib_bpf_link_update(link, program, NULL); }
 
 int cbpf_detach(int link) { return lib_bpf_link_detach(link); }

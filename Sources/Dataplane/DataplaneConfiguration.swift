@@ -37,6 +37,9 @@ public struct DataplaneConfiguration: Sendable {
     public var streamIdleTimeout: Duration?
     /// What connections of a peer that is trusted no longer are given to end by themselves.
     public var distrustGrace: Duration = .seconds(5)
+    /// Where a pod's listeners are to be put for the programs that lead connections to them, by the pod's UID; nothing happens where
+    /// there is no such map, as with redirection by rules.
+    public var listenerMap: (@Sendable (_ uid: String) -> String)?
     /// What each event loop may hold for others.
     public var limits = DataplaneLimits()
 
@@ -51,6 +54,6 @@ public struct DataplaneConfiguration: Sendable {
 enum SocketMark {
     /// Towards peers and plaintext destinations: not to be captured again.
     static let proxy: UInt32 = 0x539
-    /// Towards the application with the client's address as source: replies come back over lo.
+    /// Towards the application with the client's address as source, or the destination's: what is answered stays on lo.
     static let delivery: UInt32 = 0x53a
 }

@@ -24,6 +24,9 @@ final class PodProxy {
 
     // MARK: Sockets in the pod's network namespace
 
+    /// Its listeners are in a map, for programs that choose among them.
+    var isCapturedAtSockets = false
+
     /// Connections wait that cannot be accepted.
     func exhausted(_ port: UInt16, _ error: Errno) {
         var record = newRecord(port == ReservedPort.outbound ? .outbound : .inbound, .plaintext, source: nil)
@@ -34,7 +37,10 @@ final class PodProxy {
 
     /// A TCP connection from inside the pod's network namespace, under way.
     func connect(to address: SocketAddress, options: TCPSocket.ConnectOptions) throws(Errno) -> OwnedDescriptor {
-        try inNamespace { () throws(Errno) in
+        var options = options
+        // The lookup program tells by it that the connection comes from here; elsewhere there may be no route for it.
+        if options.mark == SocketMark.delivery { options.bindToLoopback = isCapturedAtSockets }
+        return try inNamespace { () throws(Errno) in
             let socket = try TCPSocket.connect(to: address, options: options)
             // The application is in the same kernel: it cannot vanish without a word.
             if options.bindToLoopback || options.mark == SocketMark.delivery {

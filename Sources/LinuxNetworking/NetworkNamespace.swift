@@ -46,6 +46,18 @@ public final class NetworkNamespace: Sendable {
         return try current()
     }
 
+    /// The calling thread's own number, which is never used again until the next boot (SO_NETNS_COOKIE). ENOPROTOOPT before 5.14.
+    public static func cookie() throws(Errno) -> UInt64 {
+        let socket = OwnedDescriptor(
+            adopting: try checked(clinux_socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0), "open socket"))
+        var cookie: UInt64 = 0
+        var length = socklen_t(MemoryLayout<UInt64>.size)
+        guard getsockopt(socket.raw, SOL_SOCKET, 71, &cookie, &length) == 0 else {
+            throw Errno(code: errno, call: "ask for the network namespace's cookie")
+        }
+        return cookie
+    }
+
     /// Open as long as this object lives.
     public var descriptor: Int32 { owned.raw }
 

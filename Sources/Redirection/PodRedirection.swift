@@ -2,26 +2,37 @@ import Glibc
 import IPAddressing
 public import LinuxNetworking
 
-/// Leads the TCP connections of one pod into the proxy, and keeps all others from leaving (the `nft` backend).
+/// Leads the TCP connections of one pod into the proxy, and keeps all others from leaving: by rules in its namespace (the `nft`
+/// backend), or where connections are made (`ebpf`).
+///
+/// A pod of one backend may be installed by the other: what is there is replaced, the new before the old is taken away.
 ///
 /// Everything is in the pod's own namespace and in one record file in the state directory, written before the first change.
 /// So both `install` and `remove` can be repeated, and finish what was cut short at any point, by any process.
 /// One object or process works on a pod at a time. All calls block for a moment, at most for nft's timeout.
 public struct PodRedirection: Sendable {
+    private let pod: String
     private let namespace: NetworkNamespace
     private let plan: RedirectionPlan
     private let file: RecordFile
+    private let capture: SocketCapture?
+    private let pinDirectory: String?
     private let nftPath: String?
     private let timeout: Duration
 
-    /// `pod` is the UID, which names the record file. `nftPath` is looked for in the usual places by default.
+    /// `pod` is the UID, which names the record file. `nftPath` is looked for in the usual places by default. With `capture` the
+    /// backend is `ebpf`; `pinDirectory` is where an agent of that backend may have left something.
     public init(
         pod: String, namespace: NetworkNamespace, stateDirectory: String, plan: RedirectionPlan = RedirectionPlan(),
-        nftPath: String? = nil, timeout: Duration = .seconds(10)
+        capture: SocketCapture? = nil, pinDirectory: String? = nil, nftPath: String? = nil,
+        timeout: Duration = .seconds(10)
     ) throws(RedirectionError) {
         guard PodRedirection.isValid(pod) else { throw .invalidPod(pod) }
+        self.pod = pod
         self.namespace = namespace
         self.plan = plan
+        self.capture = capture
+        self.pinDirectory = pinDirectory
         self.nftPath = nftPath
         self.timeout = timeout
         file = RecordFile(directory: stateDirectory, name: pod + ".redirection")
@@ -51,9 +62,9 @@ public struct PodRedirection: Sendable {
         case record
         case settings
         case routing
-        /// From now on connections are led to the proxy, and the guard stands.
-        case ruleset
-        /// Notes what the rules look like, so that a change to them is seen.
+        /// From now on connections are led to the proxy, and no others leave.
+        case capture
+        /// Takes what the other backend left away; and notes what the rules look like, so that a change to them is seen.
         case digest
     }
 
@@ -69,8 +80,19 @@ public struct PodRedirection: Sendable {
             case .record: try writeRecord()
             case .settings: try changeSettings()
             case .routing: try addRouting()
-            case .ruleset: try nft().apply(NFTRuleset.render(plan))
-            case .digest: try noteDigest()
+            case .capture:
+                if let capture {
+                    try capture.capture(pod: pod, in: namespace)
+                } else {
+                    try nft().apply(NFTRuleset.render(plan))
+                }
+            case .digest:
+                if capture == nil {
+                    try releaseSockets()
+                    try noteDigest()
+                } else {
+                    try removeRules()
+                }
             }
         }
     }
@@ -87,7 +109,7 @@ public struct PodRedirection: Sendable {
     }
 
     private func changeSettings() throws(RedirectionError) {
-        for setting in try RequiredSetting.present() {
+        for setting in try needed() {
             try kernel { () throws(Errno) in
                 // Unchanged ones are not written: the file may be read-only in a container that has it right already.
                 if try Sysctl.read(setting.name) != setting.value { try Sysctl.write(setting.name, setting.value) }
@@ -95,11 +117,19 @@ public struct PodRedirection: Sendable {
         }
     }
 
+    private func needed() throws(RedirectionError) -> [RequiredSetting] {
+        try RequiredSetting.present().filter { capture == nil || !$0.isForTranslation }
+    }
+
     private func addRouting() throws(RedirectionError) {
         try kernel { () throws(Errno) in
             let routes = try RouteSocket()
+            // What is led to loopback by its mark begins there, too: without this IPv4 would take the destination for the source.
+            let source = try routes.addresses().map(\.address).first { $0.family == .v4 && !$0.isLoopback }
             for family in try families() {
-                try routes.addLocalRoute(family, table: RedirectionPlan.loopTable)
+                try routes.addLocalRoute(
+                    family, table: RedirectionPlan.loopTable,
+                    preferredSource: capture != nil && family == .v4 ? source : nil)
                 try routes.addRule(loopRule(family))
             }
         }
@@ -123,7 +153,8 @@ public struct PodRedirection: Sendable {
     /// Leaves the namespace as it was before `install`; connections through the proxy break.
     public func remove() throws(RedirectionError) {
         try inside { () throws(RedirectionError) in
-            try nft().apply(NFTRuleset.removal + "\n")
+            try releaseSockets()
+            try removeRules()
             try removeRouting()
             guard let record = try record() else { return }
             for setting in record.settings {
@@ -132,6 +163,20 @@ public struct PodRedirection: Sendable {
                 }
             }
             try file.remove()
+        }
+    }
+
+    private func releaseSockets() throws(RedirectionError) {
+        guard let pinDirectory, SocketCapture.isCaptured(pod: pod, directory: pinDirectory) else { return }
+        try SocketCapture.release(pod: pod, directory: pinDirectory)
+    }
+
+    /// A machine without nft has no rules of ours.
+    private func removeRules() throws(RedirectionError) {
+        do throws(RedirectionError) {
+            try nft().apply(NFTRuleset.removal + "\n")
+        } catch .nftMissing where capture != nil {
+            return
         }
     }
 
@@ -151,8 +196,11 @@ public struct PodRedirection: Sendable {
     }
 
     /// Removes what is left of a pod whose namespace is gone.
-    public static func forget(pod: String, stateDirectory: String) throws(RedirectionError) {
+    public static func forget(
+        pod: String, stateDirectory: String, pinDirectory: String? = nil
+    ) throws(RedirectionError) {
         guard isValid(pod) else { throw .invalidPod(pod) }
+        if let pinDirectory { try SocketCapture.release(pod: pod, directory: pinDirectory) }
         try RecordFile(directory: stateDirectory, name: pod + ".redirection").remove()
     }
 
@@ -165,7 +213,11 @@ public struct PodRedirection: Sendable {
             var isAnythingThere = false
             let record = try record()
             if record == nil { missing.append("record") } else { isAnythingThere = true }
-            if let listing = try nft().listing() {
+            if let capture {
+                missing += try capture.missing(pod: pod, in: namespace)
+                isAnythingThere =
+                    isAnythingThere || pinDirectory.map { SocketCapture.isCaptured(pod: pod, directory: $0) } ?? false
+            } else if let listing = try nft().listing() {
                 isAnythingThere = true
                 if RedirectionRecord.digest(listing) != record?.rulesetDigest { missing.append("unchanged ruleset") }
             } else {
@@ -182,7 +234,7 @@ public struct PodRedirection: Sendable {
                     isAnythingThere = isAnythingThere || hasRule || hasRoute
                 }
             }
-            for setting in try RequiredSetting.present() {
+            for setting in try needed() {
                 let value = try kernel { () throws(Errno) in try Sysctl.read(setting.name) }
                 // A setting may have had our value all along: its being there proves nothing.
                 if value != setting.value { missing.append("sysctl \(setting.name) = \(setting.value)") }

@@ -14,6 +14,10 @@ public enum RedirectionError: Error, Equatable, Sendable {
     case libraryMissing
     /// The kernel does not take an eBPF program; with its words, on one line.
     case programRefused(name: String, reason: Errno, log: String)
+    /// The unified hierarchy of cgroups is missing, or the proxy's is not what it should be.
+    case noCgroups(String)
+    /// Programs that load, but do not do what they should.
+    case selfTestFailed(String)
     /// The guard has nowhere to stand: with the interfaces found.
     case noHostEnd([String])
 }
@@ -38,6 +42,10 @@ extension RedirectionError: CustomStringConvertible {
         case .programRefused(_, let reason, let log):
             "\(reason)" + (reason.code == 1 ? "; CAP_BPF and CAP_NET_ADMIN are needed" : "")
                 + (log.isEmpty ? "" : ": \(log)")
+        case .noCgroups(let reason):
+            reason
+        case .selfTestFailed(let reason):
+            "self-test: \(reason)"
         case .noHostEnd(let interfaces):
             "the guard finds no veth of the pod with its other end in the agent's own network namespace (the pod has "
                 + (interfaces.isEmpty ? "no interface" : interfaces.joined(separator: ", ")) + ")"

@@ -5,6 +5,8 @@ import LinuxNetworking
 struct RequiredSetting {
     let name: String
     let value: String
+    /// Without address translation there is no need of it.
+    var isForTranslation = false
 
     private static let all = [
         // The application's end of a connection takes the mark of its SYN: answers to a client's address go to loopback.
@@ -14,7 +16,7 @@ struct RequiredSetting {
         RequiredSetting(name: "net/ipv6/fwmark_reflect", value: "1"),
         // Redirection folds many destinations into one 4-tuple. With an offset per tuple, timestamps of one look old to
         // another, and SYNs are dropped for a minute; 2 is timestamps without offsets.
-        RequiredSetting(name: "net/ipv4/tcp_timestamps", value: "2"),
+        RequiredSetting(name: "net/ipv4/tcp_timestamps", value: "2", isForTranslation: true),
     ]
 
     /// Those that the kernel has: not those of IPv6 where that is switched off.

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import Redirection
 import Testing
 
 @testable import culvert
@@ -50,7 +51,7 @@ struct DemoCommandTests {
         let pid: pid_t
         private let directory: String
 
-        init(_ name: String) throws {
+        init(_ name: String, _ options: [String] = []) throws {
             directory = "/tmp/cvt-demo-\(getpid())-\(name)"
             mkdir(directory, 0o700)
             var actions = posix_spawn_file_actions_t()
@@ -60,7 +61,8 @@ struct DemoCommandTests {
             posix_spawn_file_actions_addopen(&actions, 1, "\(directory)/output", flags, 0o600)
             posix_spawn_file_actions_addopen(&actions, 2, "\(directory)/errors", flags, 0o600)
             let binary = try #require(culvertBinary)
-            let arguments: [UnsafeMutablePointer<CChar>?] = [strdup(binary), strdup("demo"), strdup("--json"), nil]
+            let words = [binary, "demo", "--json"] + options
+            let arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
             defer { for argument in arguments { free(argument) } }
             var pid: pid_t = 0
             let result = posix_spawn(&pid, binary, &actions, nil, arguments, environ)
@@ -123,6 +125,14 @@ struct DemoCommandTests {
     func twice() throws {
         try expectSuccess(Command("first"))
         try expectSuccess(Command("second"))
+    }
+
+    /// What it captures is the same, and so is what the wire carries; its hooks and cgroups go with it.
+    @Test("succeeds with connections captured where they are made", .timeLimit(.minutes(3)))
+    func sockets() throws {
+        try expectSuccess(Command("sockets", ["--backend", "ebpf"]))
+        let root = try Cgroup.root()
+        #expect(DirectoryTree.entries(root).filter { $0.hasPrefix(DemoTopology.prefix) } == [])
     }
 
     @Test(

@@ -140,7 +140,7 @@ final class GuardedPodTests: Sendable {
     ) async throws {
         let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let run = try AgentDirectory(path: directory.runDirectory)
-        let redirector = try NFTPodRedirector(stateDirectory: run.pods, logger: quiet)
+        let redirector = try KernelPodRedirector(stateDirectory: run.pods, logger: quiet)
         let agent = Agent(
             node: "node-a", source: MeshFilePodSource(path: directory.mesh, logger: quiet),
             redirector: GuardedPodRedirector(redirector, podGuard: podGuard),

@@ -118,7 +118,7 @@ final class RedirectedPodTests: Sendable {
         let run = try AgentDirectory(path: directory.runDirectory)
         let agent = Agent(
             node: "node-a", source: MeshFilePodSource(path: directory.mesh, logger: quiet),
-            redirector: try NFTPodRedirector(stateDirectory: run.pods, logger: quiet),
+            redirector: try KernelPodRedirector(stateDirectory: run.pods, logger: quiet),
             handoff: try ZDSPodHandoff(socketPath: run.zdsSocket, logger: quiet),
             publisher: DiscoveryMeshPublisher(socketPath: run.xdsSocket, logger: quiet), onExit: onExit, logger: quiet)
         let group = ServiceGroup(services: [agent], logger: quiet)

@@ -5,7 +5,7 @@ import PackagePlugin
 @main
 struct CompileBPF: BuildToolPlugin {
     /// By name: the package manager remembers a plugin's answer and would not see a new file.
-    private static let programs = ["guard"]
+    private static let programs = ["connect", "guard", "lookup"]
     private static let headers = ["culvert.h"]
 
     func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {

@@ -35,6 +35,8 @@ int cbpf_is_on_file_system(const char *path);
 // A program on an interface of the calling thread's network namespace, before all others: `type` is BPF_TCX_INGRESS (46) or
 // BPF_TCX_EGRESS (47). -EINVAL from a kernel without tcx.
 int cbpf_attach_interface(int program, unsigned interface, int type);
+// A program on a cgroup or a network namespace, `target`: `type` is BPF_CGROUP_INET*_CONNECT or BPF_SK_LOOKUP.
+int cbpf_attach(int program, int target, int type);
 // At once, whoever else holds the link.
 int cbpf_detach(int link);
 // In place: no packet passes unseen.
@@ -46,7 +48,7 @@ struct cbpf_link_info {
     uint32_t type;
     uint32_t id;
     uint32_t program;
-    uint32_t target;       // the interface, 0 when it is gone; for a cgroup the low half of its id
+    uint32_t target;       // the interface, or the namespace's inode: 0 when it is gone; of a cgroup half of its id
     uint32_t attach_type;  // of an interface's link
 };
 int cbpf_describe_link(int link, struct cbpf_link_info *info);

@@ -79,6 +79,9 @@ int clinux_bind_address_no_port(int fd);
 // SIOCGSKNS: a descriptor of the network namespace that the socket belongs to. Needs CAP_NET_ADMIN there.
 int clinux_socket_network(int fd);
 
+// Puts a socket into a map of sockets that is pinned at `map_path`; -ENOENT when there is none.
+int clinux_put_socket(const char *map_path, uint32_t slot, int fd);
+
 // Memory
 
 // Unmaps the read-only parts of the program and its libraries: they stay in the page cache, and what is run next is mapped

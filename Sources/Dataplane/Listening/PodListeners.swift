@@ -20,7 +20,9 @@ final class PodListeners {
         let address: SocketAddress
         /// Takes IPv4, too; and is IPv4 where the namespace has no IPv6.
         var dualStack = false
-        var transparent = false
+        var mark = SocketMark.proxy
+        /// Its place in the map of listeners: enum culvert_listener in bpf/culvert.h.
+        var slot: UInt32?
         let accept: Accept
     }
 
@@ -28,11 +30,15 @@ final class PodListeners {
         let outbound: Accept = { OutboundConnection.accept(pod: $0, accepted: $1) }
         // Loopback only: what is redirected arrives there, and nobody outside the pod can reach it.
         return [
-            Entry(address: SocketAddress(.loopback(.v4), port: ReservedPort.outbound), accept: outbound),
-            Entry(address: SocketAddress(.loopback(.v6), port: ReservedPort.outbound), accept: outbound),
+            Entry(
+                address: SocketAddress(.loopback(.v4), port: ReservedPort.outbound), mark: SocketMark.delivery, slot: 0,
+                accept: outbound),
+            Entry(
+                address: SocketAddress(.loopback(.v6), port: ReservedPort.outbound), mark: SocketMark.delivery, slot: 1,
+                accept: outbound),
             Entry(
                 address: SocketAddress(.unspecified(.v6), port: ReservedPort.inboundPlaintext), dualStack: true,
-                transparent: true, accept: { InboundPassthrough.accept(pod: $0, accepted: $1) }),
+                slot: 2, accept: { InboundPassthrough.accept(pod: $0, accepted: $1) }),
             Entry(
                 address: SocketAddress(.unspecified(.v6), port: ReservedPort.hbone), dualStack: true,
                 accept: { InboundTunnel.accept(pod: $0, accepted: $1) }),
@@ -60,6 +66,13 @@ final class PodListeners {
         listener.exhausted = { [unowned pod] in pod.exhausted(entry.address.port, $0) }
         open.append((entry.address, listener))
         try listener.start()
+        try register(entry, listener)
+    }
+
+    /// Every worker does; the kernel spreads connections over all that listen on the address, whichever of them it finds.
+    private func register(_ entry: Entry, _ listener: Listener) throws(Errno) {
+        guard let slot = entry.slot, let path = pod.worker.configuration.listenerMap?(pod.pod.name.uid) else { return }
+        pod.isCapturedAtSockets = try ListenerMap.put(listener.descriptor, at: path, slot: slot)
     }
 
     /// `nil` when the namespace has no IPv6 and does not need this listener.
@@ -74,7 +87,8 @@ final class PodListeners {
     }
 
     private func bind(_ address: SocketAddress, _ entry: Entry) throws(Errno) -> OwnedDescriptor {
-        let options = TCPSocket.ListenOptions(transparent: entry.transparent, mark: SocketMark.proxy)
+        // What programs lead to a listener has another address than it has.
+        let options = TCPSocket.ListenOptions(transparent: entry.slot != nil, mark: entry.mark)
         return try pod.inNamespace { () throws(Errno) in
             try TCPSocket.listen(on: address, dualStack: entry.dualStack && address.ip.family == .v6, options: options)
         }

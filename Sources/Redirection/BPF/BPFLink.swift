@@ -13,6 +13,11 @@ struct BPFLink: ~Copyable {
                 cbpf_attach_interface(program, interface, type), "attach a program to interface \(interface)"))
     }
 
+    /// On a cgroup or a network namespace, an open descriptor. `type` is BPF_*.
+    init(program: Int32, target: Int32, type: Int32) throws(RedirectionError) {
+        descriptor = OwnedDescriptor(adopting: try kernel(cbpf_attach(program, target, type), "attach a program"))
+    }
+
     private init(adopting descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
 
     /// nil when nothing is pinned there.

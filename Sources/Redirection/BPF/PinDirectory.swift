@@ -25,10 +25,15 @@ struct PinDirectory: Sendable {
         for directory in [root, path, pods] { try PinDirectory.make(directory) }
     }
 
-    /// Without making anything; nil when nothing is there.
-    init?(existing root: String) {
+    /// Without making or looking at anything.
+    init(unchecked root: String) {
         self.root = root
         path = root + "/v\(CULVERT_BPF_VERSION)"
+    }
+
+    /// Without making anything; nil when nothing is there.
+    init?(existing root: String) {
+        self.init(unchecked: root)
         guard access(pods, F_OK) == 0 else { return nil }
     }
 
@@ -61,9 +66,10 @@ struct PinDirectory: Sendable {
 
     func pins(ofPod uid: String) -> [String] { PinDirectory.entries(directory(ofPod: uid)) }
 
+    /// Unless something is in it.
     func removeDirectory(ofPod uid: String) throws(RedirectionError) {
         let directory = directory(ofPod: uid)
-        guard rmdir(directory) == 0 || errno == ENOENT else {
+        guard rmdir(directory) == 0 || [ENOENT, ENOTEMPTY].contains(errno) else {
             throw .kernel(Errno(code: errno, call: "remove \(directory)"))
         }
     }
@@ -74,15 +80,16 @@ struct PinDirectory: Sendable {
 
     /// Removes the maps named, and the directories, unless a pod is left.
     func removeIfUnused(maps: [String]) {
-        guard podsPresent().isEmpty, rmdir(pods) == 0 else { return }
+        guard podsPresent().isEmpty else { return }
         for map in maps { unlink(path + "/" + map) }
-        rmdir(path)
-        guard rmdir(root) == 0 else { return }
+        // Not as long as there are somebody else's.
+        let others = PinDirectory.entries(path).filter { path + "/" + $0 != pods }
+        guard others.isEmpty, rmdir(pods) == 0, rmdir(path) == 0, rmdir(root) == 0 else { return }
         // A file system of our own; that of the whole system stays.
         let above = PinDirectory.above(root)
         // The kernel itself may put files there for debugging, with names that nobody else's can have.
-        let others = PinDirectory.entries(above).filter { !$0.contains(".") }
-        if above != "/sys/fs/bpf", PinDirectory.isFileSystem(above), others.isEmpty {
+        let strangers = PinDirectory.entries(above).filter { !$0.contains(".") }
+        if above != "/sys/fs/bpf", PinDirectory.isFileSystem(above), strangers.isEmpty {
             umount(above)
             rmdir(above)
         }

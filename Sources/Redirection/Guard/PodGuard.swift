@@ -148,13 +148,14 @@ public final class PodGuard: Sendable {
     }
 
     /// Those with a guard, whole or not.
-    public var pods: [String] { pins.podsPresent() }
+    public var pods: [String] {
+        pins.podsPresent().filter { uid in pins.pins(ofPod: uid).contains { GuardAttachment(name: $0) != nil } }
+    }
 
     /// Compares the pod's guard with the kernel's state.
     public func state(of uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> RedirectionState {
-        let present = pins.pins(ofPod: uid)
-        guard !present.isEmpty else { return .absent }
-        let attachments = present.compactMap(GuardAttachment.init)
+        let attachments = pins.pins(ofPod: uid).compactMap(GuardAttachment.init)
+        guard !attachments.isEmpty else { return .absent }
         var missing: [String] = []
         let ends = try HostEnd.all(of: namespace, in: host)
         try host.entered { () throws(RedirectionError) in

@@ -7,6 +7,7 @@ final class DemoRun {
     struct Options: Sendable {
         var isJSON = false
         var keeps = false
+        var backend = CaptureBackend.nft
         var bulkBytes = 64 << 20
     }
 
@@ -40,7 +41,7 @@ final class DemoRun {
         try directory.noteNamespaceDirectory()
         let network = try DemoNetwork(DemoTopology())
         let taps = try WireTaps(network)
-        let mesh = try MeshProcesses(network: network, directory: directory)
+        let mesh = try MeshProcesses(network: network, directory: directory, backend: options.backend)
         defer { mesh.stop() }
         try start(mesh, network)
         let report = try observe(mesh, network, taps)

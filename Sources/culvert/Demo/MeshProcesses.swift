@@ -19,8 +19,14 @@ final class MeshProcesses {
     static let readinessPort: UInt16 = 15021
     private static let startLimit = Duration.seconds(30)
 
-    init(network: DemoNetwork, directory: RunDirectory, executable: String = DemoProcess.ownExecutable) throws {
+    private let backend: CaptureBackend
+
+    init(
+        network: DemoNetwork, directory: RunDirectory, executable: String = DemoProcess.ownExecutable,
+        backend: CaptureBackend = .nft
+    ) throws {
         self.network = network
+        self.backend = backend
         self.executable = executable
         self.directory = directory
         parent = try ParentPipe()
@@ -71,7 +77,11 @@ final class MeshProcesses {
 
     func startAgents() throws {
         for node in network.topology.nodes {
-            let arguments = ["agent", "run", "--mesh", meshFile, "--node", node.name, "--run-dir", try home(of: node)]
+            var arguments = [
+                "agent", "run", "--mesh", meshFile, "--node", node.name, "--run-dir", try home(of: node), "--backend",
+                backend.rawValue,
+            ]
+            if let cgroup = try cgroup(of: node) { arguments += ["--proxy-cgroup", cgroup] }
             agents.append(try start("agent-\(node.name)", arguments, in: network[node]))
         }
         for node in network.topology.nodes {
@@ -94,7 +104,7 @@ final class MeshProcesses {
             ["proxy", "run", "--node", node.name, "--trust-domain", DemoTopology.trustDomain]
                 + (identityOptions ?? self.identityOptions(of: node)) + [
                     "--run-dir", home(of: node), "--admin-listen", "\(node.address.v4)", "--drain-timeout", "2s",
-                ], in: network[node])
+                ] + (cgroup(of: node).map { ["--cgroup", $0] } ?? []), in: network[node])
         proxies.append(process)
     }
 
@@ -125,6 +135,11 @@ final class MeshProcesses {
                 return reply?.status == 200
             }
         }
+    }
+
+    /// By which the agent tells the node's proxy from its pods; nil when it has no need to.
+    private func cgroup(of node: DemoTopology.Node) throws -> String? {
+        backend == .nft ? nil : try DemoCgroups.make(node.networkNamespace)
     }
 
     /// One use, for one node.

@@ -68,6 +68,7 @@ final class RunDirectory {
         while running.contains(where: \.isRunning), .now < end { usleep(5000) }
         let names = NamedNetworkNamespace.names(prefix: namespacePrefix)
         for name in names { try NamedNetworkNamespace.remove(name) }
+        DemoCgroups.remove(prefix: namespacePrefix)
         if TextFile.exists(file("netns-made")) { NamedNetworkNamespace.removeDirectory() }
         let hadFiles = !DirectoryTree.entries(path).isEmpty
         try DirectoryTree.empty(path)

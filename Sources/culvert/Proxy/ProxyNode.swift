@@ -8,6 +8,7 @@ import Logging
 import MeshAPI
 import MeshState
 import Observability
+import Redirection
 import SPIFFE
 import ServiceLifecycle
 import Synchronization
@@ -22,6 +23,7 @@ struct ProxyNode: ServiceLifecycle.Service {
         let trustDomain: TrustDomain
         let aliases: TrustDomainAliases
         let runDirectory: String
+        let pinDirectory: String
         var handoverPath: String { "\(runDirectory)/handover.sock" }
         var certificatesPath: String { "\(runDirectory)/certificates.sock" }
         let identities: Identities
@@ -79,6 +81,8 @@ struct ProxyNode: ServiceLifecycle.Service {
         configuration.trustDomainAliases = settings.aliases
         configuration.loops = settings.workers
         configuration.tlsRecords = settings.tlsRecords
+        let pins = settings.pinDirectory
+        configuration.listenerMap = { SocketCapture.listenerMap(ofPod: $0, directory: pins) }
         let dataplane = try Dataplane(configuration: configuration, record: accessLog.sink)
         self.dataplane = dataplane
         let leaves = leaves

@@ -53,9 +53,18 @@ struct AgentRun: AsyncParsableCommand {
 
     @Option(
         help: """
-            Where the guard is pinned, on a BPF file system. (default: \(PodGuard.standardDirectory), or bpf/culvert in a \
-            --run-dir other than the usual one)
+            How connections are captured: nft (by rules in the pod), ebpf (where they are made), or auto, which is ebpf if \
+            --proxy-cgroup is given and a connection made for the purpose is captured, and nft otherwise.
             """)
+    var backend = CaptureBackend.auto
+
+    @Option(
+        help: ArgumentHelp(
+            "The cgroup of the proxy and nobody else (its --cgroup): ebpf does not capture what it connects.",
+            valueName: "dir"))
+    var proxyCgroup: String?
+
+    @Option(help: PinOption.help)
     var bpfDir: String?
 
     @OptionGroup var logging: LoggingOptions
@@ -65,12 +74,18 @@ struct AgentRun: AsyncParsableCommand {
     }
 
     func run() async throws {
+        try await CommandFailure.reporting { try await serve() }
+    }
+
+    private func serve() async throws {
         logging.bootstrap()
         var logger = Logger(label: "culvert.agent")
         logger[metadataKey: "node"] = "\(node)"
         let directory = try AgentDirectory(path: runDir)
         do {
-            let redirector = try NFTPodRedirector(stateDirectory: directory.pods, logger: logger)
+            let capture = try makeCapture(directory.pods, logger)
+            let redirector = try KernelPodRedirector(
+                stateDirectory: directory.pods, capture: capture, pinDirectory: pinDirectory, logger: logger)
             let podGuard = try makeGuard(logger)
             let agent = Agent(
                 node: node,
@@ -86,9 +101,37 @@ struct AgentRun: AsyncParsableCommand {
             let group = ServiceGroup(
                 services: [agent], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
             try await group.run()
+            if onExit == .remove { try capture?.removeIfUnused() }
         }
         directory.removeIfEmpty()
         logger.info("Agent ended")
+    }
+
+    private var pinDirectory: String { PinOption.directory(bpfDir, runDirectory: runDir) }
+
+    /// nil for `nft`.
+    private func makeCapture(_ stateDirectory: String, _ logger: Logger) throws -> SocketCapture? {
+        if backend == .nft { return nil }
+        do throws(RedirectionError) {
+            guard let proxyCgroup else {
+                throw .noCgroups("--proxy-cgroup does not say which processes are the proxy's")
+            }
+            let capture = try SocketCapture(directory: pinDirectory, proxyCgroup: proxyCgroup)
+            do throws(RedirectionError) {
+                try capture.selfTest(stateDirectory: stateDirectory, pinDirectory: pinDirectory)
+            } catch {
+                try capture.removeIfUnused()
+                throw error
+            }
+            logger.info("Connections are captured by eBPF")
+            return capture
+        } catch {
+            guard backend == .auto else {
+                throw CommandFailure("--backend ebpf cannot be used: \(error)", hint: "use --backend nft or auto")
+            }
+            logger.info("Connections are captured by nft", metadata: ["reason": "\(error)"])
+            return nil
+        }
     }
 
     private func makeGuard(_ logger: Logger) throws -> PodGuard? {
@@ -97,9 +140,7 @@ struct AgentRun: AsyncParsableCommand {
             return nil
         }
         do {
-            // Two agents on one machine have two directories, and so two guards.
-            let usual = runDir == Self.standardRunDirectory ? PodGuard.standardDirectory : "\(runDir)/bpf/culvert"
-            return try PodGuard(directory: bpfDir ?? usual, mode: mode, host: .current())
+            return try PodGuard(directory: pinDirectory, mode: mode, host: .current())
         } catch {
             throw CommandFailure("the guard cannot be loaded: \(error)", hint: "do without it by --guard off")
         }
@@ -107,6 +148,11 @@ struct AgentRun: AsyncParsableCommand {
 }
 
 extension Agent.OnExit: ExpressibleByArgument {}
+
+/// `--backend`
+enum CaptureBackend: String, CaseIterable, ExpressibleByArgument {
+    case nft, ebpf, auto
+}
 
 /// `--guard`
 enum GuardOption: String, CaseIterable, ExpressibleByArgument {

@@ -14,6 +14,7 @@ struct Demo: AsyncParsableCommand {
             EXAMPLES
               culvert demo                 the table and the verdict
               culvert demo --json | jq .   the same for programs
+              culvert demo --backend ebpf  captures connections where they are made
               culvert demo --keep          leaves it running, to look around in the pods
             """
     )
@@ -24,8 +25,11 @@ struct Demo: AsyncParsableCommand {
     @Flag(help: "Leave everything running until Ctrl-C, and print commands to try.")
     var keep = false
 
+    @Option(help: "How connections are captured: nft, ebpf, or auto, which is ebpf where the kernel is able to.")
+    var backend = CaptureBackend.nft
+
     func run() async throws {
-        let options = DemoRun.Options(isJSON: json, keeps: keep)
+        let options = DemoRun.Options(isJSON: json, keeps: keep, backend: backend)
         // The demo blocks and moves its thread between namespaces: not for a thread of the pool.
         let code = try await withCheckedThrowingContinuation { continuation in
             do {

@@ -105,6 +105,17 @@ struct ProxyRun: AsyncParsableCommand {
             """)
     var tlsRecords = TLSRecordsChoice.own
 
+    @Option(help: PinOption.help)
+    var bpfDir: String?
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            A cgroup that the proxy moves into, made if it is not there: a directory of the unified hierarchy, of this proxy \
+            alone. An agent with --backend ebpf knows the proxy by it.
+            """, valueName: "dir"))
+    var cgroup: String?
+
     @Option(help: .duration("What connections are given to end by themselves after SIGTERM."))
     var drainTimeout = ArgumentDuration(.seconds(25))
 
@@ -130,6 +141,7 @@ struct ProxyRun: AsyncParsableCommand {
         try await CommandFailure.reporting {
             var logger = Logger(label: "culvert.proxy")
             logger[metadataKey: "node"] = "\(node)"
+            if let cgroup { try ProxyCgroup.join(cgroup) }
             let settings = try settings()
             let predecessor = try await predecessor(settings, logger)
             let proxy = try ProxyNode(settings: settings, predecessor: predecessor, logger: logger)
@@ -163,6 +175,7 @@ struct ProxyRun: AsyncParsableCommand {
         }
         return ProxyNode.Settings(
             node: node, trustDomain: domain, aliases: TrustDomainAliases(aliases, of: domain), runDirectory: runDir,
+            pinDirectory: PinOption.directory(bpfDir, runDirectory: runDir),
             identities: try caProtocol == .culvert ? .culvert(authority(domain)) : .istio(istio(domain)),
             adminHost: adminListen,
             workers: workers ?? min(SystemThread.usableCores, 4), drainTimeout: drainTimeout.value,

@@ -1,13 +1,20 @@
 public import LinuxNetworking
 public import Logging
-import Redirection
+public import Redirection
 
-/// Redirects pods by rules in their own namespaces (the `nft` backend).
-public struct NFTPodRedirector: PodRedirector {
+/// Redirects pods by rules in their own namespaces (the `nft` backend) or where connections are made (`ebpf`).
+public struct KernelPodRedirector: PodRedirector {
     private let directory: PodRecordDirectory
+    private let capture: SocketCapture?
+    private let pinDirectory: String?
 
-    /// `stateDirectory` exists and is this agent's alone.
-    public init(stateDirectory: String, logger: Logger) throws {
+    /// `stateDirectory` exists and is this agent's alone. With `capture` the backend is `ebpf`; `pinDirectory` is where an agent of that
+    /// backend has its pins.
+    public init(
+        stateDirectory: String, capture: SocketCapture? = nil, pinDirectory: String? = nil, logger: Logger
+    ) throws {
+        self.capture = capture
+        self.pinDirectory = pinDirectory
         directory = try PodRecordDirectory(path: stateDirectory, logger: logger)
     }
 
@@ -48,11 +55,13 @@ public struct NFTPodRedirector: PodRedirector {
         if let namespace {
             try redirection(uid, namespace).remove()
         }
-        try PodRedirection.forget(pod: uid, stateDirectory: directory.path)
+        try PodRedirection.forget(pod: uid, stateDirectory: directory.path, pinDirectory: pinDirectory)
         try directory.remove(uid: uid)
     }
 
     private func redirection(_ uid: String, _ namespace: NetworkNamespace) throws -> PodRedirection {
-        try PodRedirection(pod: uid, namespace: namespace, stateDirectory: directory.path)
+        try PodRedirection(
+            pod: uid, namespace: namespace, stateDirectory: directory.path, capture: capture, pinDirectory: pinDirectory
+        )
     }
 }

@@ -1,0 +1,166 @@
+import BPFPrograms
+import CLibBPF
+import Glibc
+import IPAddressing
+import LinuxNetworking
+
+/// Captures connections where they are made, at the socket (the `ebpf` backend): no address is rewritten, nothing is tracked, and what
+/// an application sees of its connections is true.
+///
+/// Connect hooks, once on a node, mark the sockets of captured pods, so that the pod's own policy route leads them to loopback; a
+/// lookup program in each pod chooses the proxy's listener. Links and maps are pinned: they outlive the agent, and the next one puts
+/// its programs in place of the old ones. Without a listener every connection is refused.
+public final class SocketCapture: Sendable {
+    static let maps = ["captured"]
+    static let hooks: [(pin: String, program: String, type: Int32)] = [
+        ("connect4", "capture_connect4", 10), ("connect6", "capture_connect6", 11),
+    ]
+    static let lookup = "lookup"
+    static let listeners = "listeners"
+    private static let ownAddresses = "own_addresses"
+    /// BPF_SK_LOOKUP.
+    private static let lookupType: Int32 = 36
+
+    private let pins: PinDirectory
+    private let object: BPFObject
+    private let captured: BPFMap<UInt64, culvert_captured>
+    private let proxyCgroup: UInt64
+
+    /// Loads the programs and puts them on the root of the cgroups. Connections made by processes in `proxyCgroup`, a directory below
+    /// it, are not captured.
+    ///
+    /// Throws `libraryMissing`, `programRefused`, or `noCgroups` on a machine without the unified hierarchy.
+    public init(directory: String = PodGuard.standardDirectory, proxyCgroup: String) throws(RedirectionError) {
+        let root = try Cgroup.root()
+        let exempt = try Cgroup.identifier(of: proxyCgroup)
+        // The whole machine is in the root.
+        guard exempt != (try Cgroup.identifier(of: root)), proxyCgroup.hasPrefix(root + "/") else {
+            throw .noCgroups("\(proxyCgroup) is not a cgroup of the proxy alone, below \(root)")
+        }
+        self.proxyCgroup = exempt
+        pins = try PinDirectory(directory)
+        object = try BPFObject(.connect, pins: pins.path)
+        captured = try object.map("captured", UInt64.self, culvert_captured.self)
+        let target = try Cgroup.open(root)
+        for hook in Self.hooks {
+            try attach(
+                try object.program(hook.program), to: target.raw, type: hook.type, pin: pins.path + "/" + hook.pin)
+        }
+    }
+
+    /// Puts the program in the place of the one that is pinned there, or there for the first time.
+    private func attach(_ program: Int32, to target: Int32, type: Int32, pin: String) throws(RedirectionError) {
+        if let link = try BPFLink.open(pin: pin) {
+            do throws(RedirectionError) {
+                return try link.replace(program: program)
+            } catch .kernel(let error) where error.code == ENOLINK {
+                // What it was attached to is gone.
+                try PinDirectory.unpin(pin)
+            }
+        }
+        try BPFLink(program: program, target: target, type: type).pin(pin)
+    }
+
+    // MARK: - Pods
+
+    /// From now on the pod's connections go to the proxy, both ways, or are refused. The pod's routes are there already.
+    ///
+    /// For a pod that is captured already, renews programs and addresses in place.
+    func capture(pod uid: String, in namespace: NetworkNamespace) throws(RedirectionError) {
+        try pins.makeDirectory(ofPod: uid)
+        let directory = pins.directory(ofPod: uid)
+        let program = try BPFObject(.lookup, pins: directory)
+        let own = try setAddresses(
+            of: namespace, in: try program.map(Self.ownAddresses, culvert_address.self, UInt32.self))
+        try attach(
+            try program.program("choose_listener"), to: namespace.descriptor, type: Self.lookupType,
+            pin: directory + "/" + Self.lookup)
+        var entry = culvert_captured()
+        entry.proxy_cgroup = proxyCgroup
+        entry.pod = Self.digest(uid)
+        let first = own.prefix(Int(CULVERT_OWN_ADDRESSES)).flatMap(\.mappedBytes)
+        withUnsafeMutableBytes(of: &entry.own) { $0.copyBytes(from: first) }
+        try captured.set(try Self.cookie(of: namespace), entry)
+    }
+
+    private func setAddresses(
+        of namespace: NetworkNamespace, in map: BPFMap<culvert_address, UInt32>
+    ) throws(RedirectionError) -> [IPAddress] {
+        let addresses = try namespace.entered { () throws(RedirectionError) in
+            try kernelCall { () throws(Errno) in
+                try RouteSocket().addresses().map(\.address).filter { !$0.isLoopback }
+            }
+        }
+        for address in addresses { try map.set(culvert_address(address), 1) }
+        for key in try map.keys(blank: culvert_address()) where !addresses.contains(IPAddress(key)) {
+            try map.remove(key)
+        }
+        return addresses
+    }
+
+    private static func cookie(of namespace: NetworkNamespace) throws(RedirectionError) -> UInt64 {
+        try namespace.entered { () throws(RedirectionError) in
+            try kernelCall { () throws(Errno) in try NetworkNamespace.cookie() }
+        }
+    }
+
+    /// FNV-1a: of some hundred pods on a node no two are expected to have the same.
+    private static func digest(_ uid: String) -> UInt64 {
+        uid.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
+    }
+
+    /// What is missing of a captured pod.
+    func missing(pod uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> [String] {
+        var missing: [String] = []
+        for hook in Self.hooks where try BPFLink.open(pin: pins.path + "/" + hook.pin)?.description() == nil {
+            missing.append("\(hook.pin) program")
+        }
+        let link = try BPFLink.open(pin: pins.directory(ofPod: uid) + "/" + Self.lookup)?.description()
+        if link?.target != UInt32(truncatingIfNeeded: namespace.inode) { missing.append("lookup program") }
+        if try captured.value(of: Self.cookie(of: namespace), blank: culvert_captured())?.proxy_cgroup != proxyCgroup {
+            missing.append("capture of its connections")
+        }
+        return missing
+    }
+
+    /// Where the proxy puts its listeners in a pod, once the pod is captured.
+    public static func listenerMap(ofPod uid: String, directory: String = PodGuard.standardDirectory) -> String {
+        PinDirectory(unchecked: directory).directory(ofPod: uid) + "/" + listeners
+    }
+
+    /// Whether anything is pinned of a pod's capture.
+    static func isCaptured(pod uid: String, directory: String) -> Bool {
+        guard let pins = PinDirectory(existing: directory) else { return false }
+        return pins.pins(ofPod: uid).contains(lookup)
+    }
+
+    /// Leaves no trace of a pod's capture, also when its namespace is gone. Needs no program: an agent of the other backend may do it.
+    static func release(pod uid: String, directory: String) throws(RedirectionError) {
+        guard let pins = PinDirectory(existing: directory) else { return }
+        let path = pins.path + "/captured"
+        let result = cbpf_open_pin(path)
+        if result != -ENOENT {
+            let map = OwnedDescriptor(adopting: try kernel(result, "open \(path)"))
+            let captured = BPFMap<UInt64, culvert_captured>(descriptor: map.raw, name: "captured")
+            for key in try captured.keys(blank: 0)
+            where try captured.value(of: key, blank: culvert_captured())?.pod == digest(uid) {
+                try captured.remove(key)
+            }
+        }
+        let own = pins.directory(ofPod: uid)
+        try BPFLink.open(pin: own + "/" + lookup)?.detach()
+        for name in [lookup, listeners, ownAddresses] { try PinDirectory.unpin(own + "/" + name) }
+        try pins.removeDirectory(ofPod: uid)
+    }
+
+    /// Detaches the hooks and removes what is pinned, when no pod is captured any more.
+    public func removeIfUnused() throws(RedirectionError) {
+        guard try captured.keys(blank: 0).isEmpty else { return }
+        for hook in Self.hooks {
+            let pin = pins.path + "/" + hook.pin
+            try BPFLink.open(pin: pin)?.detach()
+            try PinDirectory.unpin(pin)
+        }
+        pins.removeIfUnused(maps: Self.maps)
+    }
+}
