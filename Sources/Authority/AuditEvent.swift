@@ -1,5 +1,6 @@
 public import FoundationEssentials
 internal import Glibc
+public import SPIFFE
 
 /// What the authority did and refused to do: one event per signature, per denial and per administrative act.
 public enum AuditEvent: Sendable, Equatable {
@@ -33,14 +34,19 @@ public enum AuditEvent: Sendable, Equatable {
     case acknowledgedFuture(NodeName, sequence: UInt64, current: UInt64)
 }
 
-/// Who does an administrative act, as the kernel says of the other end of the admin socket.
+/// Who does an administrative act: a process, as the kernel says of the other end of the admin socket, or a workload, by its SVID.
 public struct AdminCaller: Sendable, Equatable {
+    /// Nobody's where it is a workload.
     public let uid: UInt32
     public let pid: Int32
+    public let id: SPIFFEID?
 
     public init(uid: UInt32, pid: Int32) {
-        self.uid = uid
-        self.pid = pid
+        (self.uid, self.pid, id) = (uid, pid, nil)
+    }
+
+    public init(id: SPIFFEID) {
+        (uid, pid, self.id) = (.max, 0, id)
     }
 
     /// Acts that nobody else has asked for.

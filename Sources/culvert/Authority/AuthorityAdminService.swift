@@ -68,6 +68,7 @@ extension AdminCaller {
     /// Who makes the call that is being answered.
     static var current: AdminCaller {
         get throws {
+            if let workload = AdminAuthorization.caller { return workload }
             guard let peer = LocalPeer.current else {
                 throw RPCError(code: .permissionDenied, message: "it is not known who calls")
             }

@@ -147,8 +147,12 @@ struct AuditLine {
             if let value { self.fields[name] = .string(Self.bounded(value)) }
         }
         guard let caller else { return }
-        self.fields["adminUID"] = "\(caller.uid)"
-        self.fields["adminPID"] = "\(caller.pid)"
+        if let id = caller.id {
+            self.fields["adminID"] = "\(id)"
+        } else {
+            self.fields["adminUID"] = "\(caller.uid)"
+            self.fields["adminPID"] = "\(caller.pid)"
+        }
     }
 
     private static func fields(

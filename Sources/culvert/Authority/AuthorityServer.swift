@@ -19,6 +19,8 @@ struct AuthorityServer: ServiceLifecycle.Service {
     let pods: MeshFilePodRegistry
     let identity: ReplaceableIdentity
     let addresses: Addresses
+    /// Workloads that may administer over the network; the admin socket's users may in any case.
+    let administrators: Set<SPIFFEID>
     let examiner: AuthorityExaminer
     /// The plug-in CA, and the files that were read of it.
     let plugin: (directory: PluginDirectory, files: PluginFiles)?
@@ -46,6 +48,11 @@ struct AuthorityServer: ServiceLifecycle.Service {
             grace: authority.configuration.nodeGrace,
             verifier: { [authority] in PeerVerifier(bundles: TrustBundleSet([authority.bundle.current])) },
             logger: logger)
+        let administration: [any RegistrableRPCService] = [
+            AuthorityAdminService(authority: authority) { federation.statuses },
+            AuthorityOperatorService(authority: authority, examiner: examiner),
+            NodeAdminService(authority: authority),
+        ]
         let servers = [
             (
                 GRPCServer(
@@ -62,6 +69,10 @@ struct AuthorityServer: ServiceLifecycle.Service {
                     services: [
                         AuthorityService(authority: authority),
                         IstioCertificateService(authority: authority, authenticator: CertificateNodeAuthenticator()),
+                    ] + (administrators.isEmpty ? [] : administration),
+                    interceptorPipeline: [
+                        .apply(
+                            AdminAuthorization(admitted: administrators), to: .services(AdminAuthorization.services))
                     ]), addresses.nodes
             ),
         ]
@@ -77,11 +88,7 @@ struct AuthorityServer: ServiceLifecycle.Service {
                     do {
                         try await cancelWhenGracefulShutdown {
                             try await AuthorityTransport.serve(
-                                [
-                                    AuthorityAdminService(authority: authority) { federation.statuses },
-                                    AuthorityOperatorService(authority: authority, examiner: examiner),
-                                    NodeAdminService(authority: authority),
-                                ], unixSocket: addresses.adminSocket, logger: logger)
+                                administration, unixSocket: addresses.adminSocket, logger: logger)
                         }
                     } catch  where Task.isShuttingDownGracefully {
                         // Ended as it was told to.

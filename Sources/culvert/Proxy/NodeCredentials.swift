@@ -99,7 +99,7 @@ struct NodeCredentials: Sendable {
 
 extension X509SVID {
     /// Certificates, leaf first, and their key, in one text.
-    fileprivate init(pem text: String) throws {
+    init(pem text: String) throws {
         let documents = try PEMDocument.parseMultiple(pemString: text)
         let certificates = documents.filter { $0.discriminator == Certificate.defaultPEMDiscriminator }
         guard let key = documents.first(where: { $0.discriminator != Certificate.defaultPEMDiscriminator }) else {

@@ -3,12 +3,32 @@ import Authority
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
+import IPAddressing
 import MeshAPI
+import SPIFFE
 
 /// How the commands of an operator reach the running authority.
 struct AdminOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The authority's admin socket.", valueName: "path"))
     var adminSocket = AdminSocket.defaultPath
+
+    @Option(
+        help: ArgumentHelp(
+            "Instead of the socket: where the authority serves nodes. It has to know the workload of --svid as an administrator (--admin-id).",
+            valueName: "ip:port"))
+    var ca: String?
+
+    @Option(help: ArgumentHelp("With --ca: the workload's certificates, leaf first, and key (PEM).", valueName: "file"))
+    var svid: String?
+
+    @Option(help: ArgumentHelp("With --ca: by which the authority is recognised (PEM).", valueName: "file"))
+    var caBundle: String?
+
+    func validate() throws {
+        guard (ca == nil) == (svid == nil), (ca == nil) == (caBundle == nil) else {
+            throw ValidationError("--ca, --svid and --ca-bundle belong together")
+        }
+    }
 
     /// What is asked for is not there.
     static let notFound = ExitCode(2)
@@ -57,15 +77,12 @@ struct AdminOptions: ParsableArguments {
     private func connected<Reply: Sendable>(
         _ body: @Sendable @escaping (GRPCClient<HTTP2ClientTransport.Posix>, CallOptions) async throws -> Reply
     ) async throws -> Reply {
-        // A client would go on trying to reach a socket that is not there.
-        try checkSocket()
+        let (transport, refusal) = try transport()
         var options = CallOptions.defaults
         options.timeout = Self.timeout
         options.maxResponseMessageBytes = 64 << 20
         options.waitForReady = false
         do {
-            let transport = try HTTP2ClientTransport.Posix(
-                target: .unixDomainSocket(path: adminSocket, authority: "localhost"), transportSecurity: .plaintext)
             return try await withGRPCClient(transport: transport) { [options] client in
                 try await body(client, options)
             }
@@ -74,20 +91,27 @@ struct AdminOptions: ParsableArguments {
             // These the authority says itself, whatever the others are.
             case .invalidArgument, .failedPrecondition: throw CommandFailure(error.message)
             case .notFound: throw CommandFailure(error.message, exitCode: Self.notFound)
+            case .permissionDenied where ca != nil:
+                throw CommandFailure(error.message, hint: "`culvert ca serve --admin-id` says who is")
+            case .unimplemented where ca != nil:
+                throw CommandFailure(
+                    "the authority at \(ca ?? "") knows no administrators but those of its admin socket",
+                    hint: "`culvert ca serve --admin-id` names some")
             case .unimplemented:
                 throw CommandFailure(
-                    "the authority on \(adminSocket) is of another version, which does not know this request",
+                    "the authority on \(place) is of another version, which does not know this request",
                     hint: "use the culvert that it runs, or restart it with this one")
             case .deadlineExceeded:
                 throw CommandFailure(
-                    "the authority on \(adminSocket) has not answered within \(Self.timeout.inWords)",
+                    "the authority on \(place) has not answered within \(Self.timeout.inWords)",
                     hint: "its log may say what it waits for; ask again")
-            default: throw unreachable(error.message)
+            default: throw unreachable(refusal() ?? error.message)
             }
         }
     }
 
     private static let timeout = Duration.seconds(10)
+    private var place: String { ca ?? adminSocket }
 
     private func checkSocket() throws(CommandFailure) {
         var status = stat()
@@ -102,9 +126,36 @@ struct AdminOptions: ParsableArguments {
         guard AdminSocket.isServed(adminSocket) else { throw unreachable("nobody listens there any more") }
     }
 
+    private func transport() throws -> (HTTP2ClientTransport.Posix, refusal: @Sendable () -> String?) {
+        if let ca, let svid, let caBundle {
+            guard let address = SocketAddress(ca) else {
+                throw CommandFailure("--ca: “\(ca)” is not an address", hint: "write it as 10.0.0.1:15012")
+            }
+            let administration: AuthorityAdministration
+            do {
+                let own = try X509SVID(pem: TextFile.read(svid))
+                let bundle = try TrustBundle(trustDomain: own.id.trustDomain, pem: TextFile.read(caBundle))
+                administration = try AuthorityAdministration(address: address, svid: own, bundle: bundle)
+            } catch {
+                throw CommandFailure("\(svid) or \(caBundle) cannot be used: \(error)")
+            }
+            return (administration.transport, { administration.refusal })
+        }
+        // A client would go on trying to reach a socket that is not there.
+        try checkSocket()
+        let transport = try HTTP2ClientTransport.Posix(
+            target: .unixDomainSocket(path: adminSocket, authority: "localhost"), transportSecurity: .plaintext)
+        return (transport, { nil })
+    }
+
     private func unreachable(_ reason: String) -> CommandFailure {
-        CommandFailure(
-            "no authority answers on \(adminSocket): \(reason)",
-            hint: "is `culvert ca serve` running? Name its socket with --admin-socket")
+        guard let ca else {
+            return CommandFailure(
+                "no authority answers on \(adminSocket): \(reason)",
+                hint: "is `culvert ca serve` running? Name its socket with --admin-socket")
+        }
+        return CommandFailure(
+            "no authority answers at \(ca): \(reason)",
+            hint: "is the SVID of --svid valid still? `culvert cert inspect` says")
     }
 }

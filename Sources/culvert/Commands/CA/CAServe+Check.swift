@@ -90,6 +90,7 @@ extension CAServe {
         var problems: [AuthorityPreflight.Problem] = []
         do throws(CommandFailure) {
             for name in servingName { _ = try Self.name(name) }
+            for text in adminID { _ = try AdminAuthorization.id(text, of: domain(loadedMesh())) }
             for relationship in federate { _ = try FederationRelationship(relationship) }
         } catch {
             problems.append(.init(error.description, hint: error.hint))

@@ -95,6 +95,12 @@ struct CAServe: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "A workload that may do over --listen what the users of the admin socket may: whoever holds its SVID; nobody unless given; repeatable.",
+            valueName: "SPIFFE-ID"))
+    var adminID: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
             "Where /healthz/live, /healthz/ready and /metrics are served over HTTP; nowhere unless given.",
             valueName: "ip:port"))
     var healthListen: String?
@@ -208,6 +214,8 @@ struct CAServe: AsyncParsableCommand {
             adminSocket: adminSocket, health: try healthListen.map { try address($0, "--health-listen") })
         let meshFile = try loadedMesh()
         let domain = try domain(meshFile)
+        let administrators = Set(
+            try adminID.map { text throws(CommandFailure) in try AdminAuthorization.id(text, of: domain) })
         try makeDirectory(data, "--data")
         let parent = adminSocket.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
             separator: "/")
@@ -228,6 +236,7 @@ struct CAServe: AsyncParsableCommand {
             let identity = try ReplaceableIdentity(try await authority.servingIdentity())
             return AuthorityServer(
                 authority: authority, pods: pods, identity: identity, addresses: addresses,
+                administrators: administrators,
                 examiner: AuthorityExaminer(authority: authority, dataDirectory: data, adminSocket: adminSocket),
                 plugin: plugin, bundleFile: bundleFile, federation: federation,
                 endpoint: try endpoint(authority, identity, logger: logger), logger: logger)
