@@ -9,6 +9,7 @@ public final class BundleFeed: Sendable {
         var bundle: TrustBundle
         var tainted: [AuthorityID] = []
         var federated = TrustBundleSet()
+        var isFinished = false
         var next: UInt64 = 0
         var subscribers: [UInt64: (node: NodeName?, continuation: AsyncStream<TrustBundle>.Continuation)] = [:]
     }
@@ -27,7 +28,7 @@ public final class BundleFeed: Sendable {
     /// The bundles of the trust domains that this one is federated with.
     public var federated: TrustBundleSet { state.withLock { $0.federated } }
 
-    /// Begins with the current bundle. Ends when the subscriber stops iterating.
+    /// Begins with the current bundle. Ends when the subscriber stops iterating; at once when the authority is going away.
     public func updates(for node: NodeName? = nil) throws(Denial) -> AsyncStream<TrustBundle> {
         let (stream, continuation) = AsyncStream.makeStream(of: TrustBundle.self, bufferingPolicy: .bufferingNewest(1))
         let subscriber = state.withLock { state -> UInt64? in
@@ -35,6 +36,10 @@ public final class BundleFeed: Sendable {
             state.next += 1
             state.subscribers[state.next] = (node, continuation)
             continuation.yield(state.bundle)
+            if state.isFinished {
+                continuation.finish()
+                state.subscribers.removeValue(forKey: state.next)
+            }
             return state.next
         }
         guard let subscriber else { throw .rateLimited(retryAfter: .seconds(30)) }
@@ -69,7 +74,10 @@ public final class BundleFeed: Sendable {
     }
 
     /// Ends every stream: the authority is going away.
-    public func finish() { finish { _ in true } }
+    public func finish() {
+        state.withLock { $0.isFinished = true }
+        finish { _ in true }
+    }
 
     /// Ends the streams of a node that has lost its standing.
     func finish(_ node: NodeName) { finish { $0 == node } }

@@ -37,6 +37,16 @@ import Testing
         withExtendedLifetime(held) {}
     }
 
+    @Test("who comes when the authority is going away gets the bundle, and is not kept")
+    func lateSubscriber() async throws {
+        let authority = try await AuthorityFixture().authority
+        authority.bundle.finish()
+        var sequences: [UInt64] = []
+        for await bundle in try authority.bundle.updates(for: NodeName("node-a")) { sequences.append(bundle.sequence) }
+        #expect(sequences == [authority.bundle.current.sequence])
+        #expect(authority.bundle.followers.isEmpty)
+    }
+
     @Test("an acknowledgement is kept per node; one from the future is not believed")
     func acknowledgement() async throws {
         let fixture = try await AuthorityFixture()

@@ -138,7 +138,7 @@ struct NodeReturnTests {
             #expect(banned.nodeSVID == nil)
             #expect(!serving.audit.all.contains { if case .nodeRenewedAfterExpiry = $0 { true } else { false } })
             try await serving.authority.unban(name, reason: "found", by: .thisProcess)
-            try await node.returns(node.session(addresses, bundleFile: file))
+            try await node.returns(to: serving, node.session(addresses, bundleFile: file))
         }
         #expect(serving.audit.all.contains { if case .nodeRenewedAfterExpiry = $0 { true } else { false } })
     }
@@ -167,13 +167,18 @@ struct NodeReturnTests {
                 onTrust: { bundles in bundles[ServingAuthority.domain].map(onBundle) })
         }
 
-        /// While the session runs, until the node has an SVID that works.
-        func returns(_ session: AuthoritySession, meanwhile: () async throws -> Void = {}) async throws {
+        /// While the session runs, until the node has an SVID that works: it follows the bundle.
+        func returns(
+            to serving: ServingAuthority, _ session: AuthoritySession, meanwhile: () async throws -> Void = {}
+        ) async throws {
+            let name = try NodeName("node-a")
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await session.run { _ in } }
                 defer { group.cancelAll() }
                 try await meanwhile()
-                while readiness.notReadyBecause != nil { try await Task.sleep(for: .milliseconds(10)) }
+                while readiness.notReadyBecause != nil || !serving.authority.bundle.followers.contains(name) {
+                    try await Task.sleep(for: .milliseconds(10))
+                }
             }
         }
 
@@ -196,7 +201,7 @@ struct NodeReturnTests {
         try NodeCredentials(directory: node.directory).save(expired)
         try PublishedFile.write(serving.authority.bundle.current.pem(), to: "\(node.directory)/ca.pem", mode: 0o600)
         try await serving.serving { addresses in
-            try await node.returns(node.session(addresses, bundleFile: "\(node.directory)/ca.pem"))
+            try await node.returns(to: serving, node.session(addresses, bundleFile: "\(node.directory)/ca.pem"))
         }
         let kept = try #require(NodeCredentials(directory: node.directory).load { Issue.record("\($0)") })
         #expect(kept.notAfter > Date())
@@ -220,7 +225,7 @@ struct NodeReturnTests {
             // Before the intermediate begins nothing can be signed.
             serving.clock.set(-10 * 86400)
             let session = try node.session(addresses, bundleFile: "\(node.directory)/ca.pem")
-            try await node.returns(session) {
+            try await node.returns(to: serving, session) {
                 while svid.notAfter > Date() || node.readiness.notReadyBecause == nil {
                     try await Task.sleep(for: .milliseconds(10))
                 }
@@ -253,7 +258,7 @@ struct NodeReturnTests {
         #expect(serving.authority.bundle.current.authorities.count == 2)
         try await serving.serving { addresses in
             let session = try node.session(addresses, bundleFile: file)
-            try await node.returns(session) {
+            try await node.returns(to: serving, session) {
                 while node.readiness.notReadyBecause?.contains("not recognised") != true {
                     try await Task.sleep(for: .milliseconds(10))
                 }
@@ -283,7 +288,7 @@ struct NodeReturnTests {
         try PublishedFile.write(token.text + "\n", to: "\(node.directory)/token", mode: 0o600)
         try await serving.serving { addresses in
             let session = try node.session(addresses, bundleFile: file, token: "\(node.directory)/token")
-            try await node.returns(session) {
+            try await node.returns(to: serving, session) {
                 while node.readiness.notReadyBecause?.contains("not recognised") != true {
                     try await Task.sleep(for: .milliseconds(10))
                 }
