@@ -20,6 +20,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
     private var headerTimer: TimerToken?
     private var idleTimer: TimerToken?
     private var pingTimer: TimerToken?
+    private var lingerTimer: TimerToken?
     private var hasHeardPeer = true
     private var lastHeard: ContinuousClock.Instant?
     private var waitsForPeerSince: ContinuousClock.Instant?
@@ -140,7 +141,14 @@ class TunnelConnection: HBONEConnection, PodConnection {
             drainOutput()
         } while isWritable && !isClosed && wantsProduce
         noteOutput()
-        if end != nil && !isClosed && (!hasOutput || !isWritable) { dispose() }
+        guard let end, !isClosed else { return }
+        if end == .clean, hasOutput { linger() } else { dispose() }
+    }
+
+    /// What the last streams said has not all left: the peer is given time to take it, and not for ever.
+    private func linger() {
+        guard lingerTimer == nil else { return }
+        lingerTimer = worker.loop.schedule(after: worker.configuration.pingTimeout) { [weak self] in self?.dispose() }
     }
 
     private func drainOutput() {
@@ -384,6 +392,7 @@ class TunnelConnection: HBONEConnection, PodConnection {
         if let distrustTimer { worker.loop.cancel(distrustTimer) }
         holds(0)
         if let pingTimer { worker.loop.cancel(pingTimer) }
+        if let lingerTimer { worker.loop.cancel(lingerTimer) }
         worker.loop.deregister(socket)
         _ = OwnedDescriptor(adopting: socket.descriptor)
         socket.descriptor = -1
