@@ -44,6 +44,8 @@ extension CertificateAuthority {
                     try await noted { () async throws(AuthorityError) in try await advance() }
                 }
             } catch {
+                // What was cut short by the end of the task has not failed.
+                if Task.isCancelled { return }
                 onFailure(error)
             }
             timer?.cancel()

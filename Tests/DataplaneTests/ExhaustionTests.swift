@@ -79,8 +79,9 @@ struct ExhaustionTests {
         _ = try setLimit(limit)
         let answered = output.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }
         try #require(answered.count == 2, "\(output)")
-        // Two descriptors for each, one at either proxy, and a few that were free beside the 40.
-        #expect((5...24).contains(answered[0]), "\(output)")
+        // Two descriptors for each, one at either proxy, and a few that were free beside the 40. There is no least number: both proxies
+        // draw on the same descriptors, and the client's may have taken all of them before the server's comes to its turn.
+        #expect(answered[0] <= 24, "\(output)")
         #expect(answered[1] == 20, "\(output)")
         for pod in [mesh.client, mesh.server] { try await pod.settle(connections: 3) }
         #expect(try Usage.descriptors() <= before + 4)
@@ -93,12 +94,13 @@ struct ExhaustionTests {
         try await mesh.end()
     }
 
-    /// The server takes a moment to begin.
+    /// The server takes a moment to begin: until then a connection ends at once, in order or by a reset.
     private func connection(to target: SocketAddress, from host: TestNetwork.Host) async throws -> TestClient {
-        for _ in 0..<200 {
-            let client = try await TestProgram.connect(from: host, to: target)
-            try await client.send([1])
-            if try await client.receive(1) == [1] { return client }
+        for _ in 0..<1000 {
+            if let client = try? await TestProgram.connect(from: host, to: target) {
+                try await client.send([1])
+                if try await client.receive(1) == [1] { return client }
+            }
             try await Task.sleep(for: .milliseconds(20))
         }
         throw Errno(code: ETIMEDOUT, call: "wait for the server")
