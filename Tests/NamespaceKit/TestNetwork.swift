@@ -18,6 +18,20 @@ public final class TestNetwork: Sendable {
         public func shell(_ command: String) throws -> String {
             try namespace.run { TestNetwork.shell("(\(command)) 2>&1") }
         }
+
+        /// An application's listener on all of its addresses.
+        public func listener(_ port: UInt16) throws -> OwnedDescriptor {
+            try namespace.run {
+                try TCPSocket.listen(on: SocketAddress(.unspecified(.v6), port: port), dualStack: true)
+            }
+        }
+    }
+
+    /// A new directory `/tmp/cvt-NAME-…`, whoever made it removes.
+    public static func makeDirectory(_ name: String) throws(Errno) -> String {
+        var template = Array("/tmp/cvt-\(name)-\(getpid())-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw Errno(code: errno, call: "mkdtemp") }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     public let hosts: [Host]
@@ -92,7 +106,14 @@ public final class TestNetwork: Sendable {
 
     /// What the shell prints when it runs `command` in the calling thread's namespace.
     public static func shell(_ command: String) -> String {
-        guard let stream = popen(command, "r") else { return "popen: errno \(errno)" }
+        // Threads of the tests may block signals, and children inherit that: `timeout` would end none of them.
+        var (none, present) = (sigset_t(), sigset_t())
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, &present)
+        let opened = popen(command, "r")
+        let failure = errno
+        pthread_sigmask(SIG_SETMASK, &present, nil)
+        guard let stream = opened else { return "popen: errno \(failure)" }
         defer { pclose(stream) }
         var text: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
