@@ -1,3 +1,4 @@
+internal import SPIFFE
 public import X509
 
 /// Names an authority by its key: the lower-case hexadecimal subject key identifier of its certificate.
@@ -22,16 +23,5 @@ public struct AuthorityID: Hashable, Sendable, Comparable, CustomStringConvertib
 
     public static func < (lhs: AuthorityID, rhs: AuthorityID) -> Bool {
         lhs.description < rhs.description
-    }
-}
-
-func hexadecimal(_ bytes: some Collection<UInt8>) -> String {
-    func digit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
-    return String(unsafeUninitializedCapacity: bytes.count * 2) { text in
-        for (index, byte) in bytes.enumerated() {
-            text[2 * index] = digit(byte >> 4)
-            text[2 * index + 1] = digit(byte & 15)
-        }
-        return bytes.count * 2
     }
 }

@@ -33,12 +33,12 @@ public final class BundleFeed: Sendable {
         let (stream, continuation) = AsyncStream.makeStream(of: TrustBundle.self, bufferingPolicy: .bufferingNewest(1))
         let subscriber = state.withLock { state -> UInt64? in
             guard state.subscribers.count < subscribersMax else { return nil }
-            state.next += 1
-            state.subscribers[state.next] = (node, continuation)
             continuation.yield(state.bundle)
+            state.next += 1
             if state.isFinished {
                 continuation.finish()
-                state.subscribers.removeValue(forKey: state.next)
+            } else {
+                state.subscribers[state.next] = (node, continuation)
             }
             return state.next
         }

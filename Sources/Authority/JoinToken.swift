@@ -1,5 +1,6 @@
 internal import Crypto
 public import FoundationEssentials
+internal import SPIFFE
 
 /// A one-time secret with which one node proves, once, which node it is.
 ///

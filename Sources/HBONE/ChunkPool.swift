@@ -18,15 +18,30 @@ final class ChunkPool {
         return key
     }()
 
-    private var spare = ContiguousArray<UnsafeMutableRawPointer>()
-    private var spareRecords = ContiguousArray<UnsafeMutableRawPointer>()
+    /// Those of one size.
+    private struct Spares: ~Copyable {
+        private let size: Int
+        private var chunks = ContiguousArray<UnsafeMutableRawPointer>()
 
-    private init() {
-        spare.reserveCapacity(Self.spareMax)
-        spareRecords.reserveCapacity(Self.spareMax)
+        init(size: Int) {
+            self.size = size
+            chunks.reserveCapacity(spareMax)
+        }
+
+        deinit { for chunk in chunks { chunk.deallocate() } }
+
+        /// The one put back last: most of it is in the cache still.
+        mutating func take() -> UnsafeMutableRawPointer {
+            chunks.popLast() ?? .allocate(byteCount: size, alignment: 64)
+        }
+
+        mutating func put(_ chunk: UnsafeMutableRawPointer) {
+            if chunks.count < spareMax { chunks.append(chunk) } else { chunk.deallocate() }
+        }
     }
 
-    deinit { for chunk in spare + spareRecords { chunk.deallocate() } }
+    private var spares = Spares(size: chunkSize)
+    private var spareRecords = Spares(size: recordSize)
 
     private static var ofThread: Unmanaged<ChunkPool> {
         if let pool = pthread_getspecific(key) { return .fromOpaque(pool) }
@@ -35,25 +50,16 @@ final class ChunkPool {
         return pool
     }
 
-    /// The one put back last: most of it is in the cache still.
-    static func take() -> UnsafeMutableRawPointer {
-        ofThread._withUnsafeGuaranteedRef { $0.spare.popLast() } ?? .allocate(byteCount: chunkSize, alignment: 64)
-    }
+    static func take() -> UnsafeMutableRawPointer { ofThread._withUnsafeGuaranteedRef { $0.spares.take() } }
 
-    static func put(_ chunk: UnsafeMutableRawPointer) {
-        ofThread._withUnsafeGuaranteedRef { pool in
-            if pool.spare.count < spareMax { pool.spare.append(chunk) } else { chunk.deallocate() }
-        }
-    }
+    static func put(_ chunk: UnsafeMutableRawPointer) { ofThread._withUnsafeGuaranteedRef { $0.spares.put(chunk) } }
+
     /// The same for a chunk of `recordSize`.
     static func takeRecord() -> UnsafeMutableRawPointer {
-        ofThread._withUnsafeGuaranteedRef { $0.spareRecords.popLast() }
-            ?? .allocate(byteCount: recordSize, alignment: 64)
+        ofThread._withUnsafeGuaranteedRef { $0.spareRecords.take() }
     }
 
     static func putRecord(_ chunk: UnsafeMutableRawPointer) {
-        ofThread._withUnsafeGuaranteedRef { pool in
-            if pool.spareRecords.count < spareMax { pool.spareRecords.append(chunk) } else { chunk.deallocate() }
-        }
+        ofThread._withUnsafeGuaranteedRef { $0.spareRecords.put(chunk) }
     }
 }

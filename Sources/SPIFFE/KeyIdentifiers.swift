@@ -5,15 +5,15 @@ extension Certificate {
     /// Of the key that signed it, as the certificate says: lower-case hexadecimal, as authorities are named by. `nil` where there is none.
     public var signerKeyIdentifier: String? {
         guard let identifier = try? extensions.authorityKeyIdentifier?.keyIdentifier else { return nil }
-        return identifier.map(hexadecimal).joined()
+        return hexadecimal(identifier)
     }
 
     /// Its serial number: lower-case hexadecimal, two digits per octet.
-    public var serial: String { serialNumber.bytes.map(hexadecimal).joined() }
+    public var serial: String { hexadecimal(serialNumber.bytes) }
 
     /// Of its own key (RFC 5280 section 4.2.1.2, method 1): what certificates that it signed name.
     public var keyIdentifier: String {
-        SubjectKeyIdentifier(hash: publicKey).keyIdentifier.map(hexadecimal).joined()
+        hexadecimal(SubjectKeyIdentifier(hash: publicKey).keyIdentifier)
     }
 }
 

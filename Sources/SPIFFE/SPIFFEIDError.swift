@@ -54,7 +54,8 @@ extension SPIFFEIDError: CustomStringConvertible {
     }
 
     private static func name(_ byte: UInt8) -> String {
-        (0x21...0x7e).contains(byte) ? "\"\(Character(Unicode.Scalar(byte)))\"" : "byte 0x\(hexadecimal(byte))"
+        (0x21...0x7e).contains(byte)
+            ? "\"\(Character(Unicode.Scalar(byte)))\"" : "byte 0x\(hexadecimal(CollectionOfOne(byte)))"
     }
 
     private static func trustDomainAdvice(_ byte: UInt8) -> String {
@@ -79,10 +80,4 @@ extension SPIFFEIDError: CustomStringConvertible {
         default: "only \(alphabet) are"
         }
     }
-}
-
-/// Two lower-case digits.
-func hexadecimal(_ byte: UInt8) -> String {
-    let digits = String(byte, radix: 16)
-    return digits.utf8.count == 2 ? digits : "0" + digits
 }

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import SPIFFE
 import Testing
 
 @testable import Authority

@@ -23,15 +23,18 @@ struct DemoScene {
         }
     }
 
-    /// The demo's programs, authority, agents and proxies, from when every proxy serves until `stop`.
-    func startMesh(authority options: [String] = []) throws -> MeshProcesses {
+    /// The demo's programs, authority, agents and proxies, from when every proxy serves until `stop`. `startProxies` is for proxies that
+    /// are not the demo's own.
+    func startMesh(
+        authority options: [String] = [], startProxies: (MeshProcesses) throws -> Void = { try $0.startProxies() }
+    ) throws -> MeshProcesses {
         let mesh = try MeshProcesses(
             network: network, directory: directory, executable: try #require(culvertBinary))
         do {
             try mesh.startPrograms()
             try mesh.startAuthority(options)
             try mesh.startAgents()
-            try mesh.startProxies()
+            try startProxies(mesh)
             try mesh.waitForProxies()
         } catch {
             mesh.stop()

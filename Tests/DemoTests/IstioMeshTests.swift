@@ -33,9 +33,7 @@ struct IstioMeshTests {
         defer { for client in clients { client.stop() } }
         try meanwhile()
         let before = clients.map(\.state)
-        let goOn = try Interruption.wait(atMost: .seconds(30)) {
-            zip(clients, before).allSatisfy { $0.state.completed > $1.completed }
-        }
+        let goOn = try clients.goOn(from: before, within: .seconds(30))
         for client in clients { client.stop() }
         let states = clients.map(\.state)
         #expect(goOn, "\(states)\n\(mesh.logTails)")
@@ -50,26 +48,23 @@ struct IstioMeshTests {
         let scene = try DemoScene("istio")
         defer { scene.remove() }
         let topology = scene.network.topology
-        let mesh = try MeshProcesses(
-            network: scene.network, directory: scene.directory, executable: try #require(culvertBinary))
-        defer { mesh.stop() }
-        try mesh.startPrograms()
-        try mesh.startAuthority([
+        let options = [
             "--serving-name", "\(topology.authority.v4)", "--leaf-ttl", "10s", "--intermediate-ttl", "10m",
             "--root-ttl",
             "2h", "--connection-age", "1s",
-        ])
-        try mesh.startAgents()
-        for node in topology.nodes {
-            try mesh.startProxy(
-                of: node,
-                identityOptions: [
-                    "--ca-protocol", "istio",
-                    "--ca", "\(SocketAddress(topology.authority.v4, port: MeshProcesses.attestationPort))",
-                    "--ca-token-file", mesh.tokenFile(of: node), "--ca-bundle", mesh.bundle,
-                ])
+        ]
+        let mesh = try scene.startMesh(authority: options) { mesh in
+            for node in topology.nodes {
+                try mesh.startProxy(
+                    of: node,
+                    identityOptions: [
+                        "--ca-protocol", "istio",
+                        "--ca", "\(SocketAddress(topology.authority.v4, port: MeshProcesses.attestationPort))",
+                        "--ca-token-file", mesh.tokenFile(of: node), "--ca-bundle", mesh.bundle,
+                    ])
+            }
         }
-        try mesh.waitForProxies()
+        defer { mesh.stop() }
         let first = try status(mesh)
         #expect(first.nodes.map(\.name) == topology.nodes.map(\.name).sorted())
         #expect(first.nodes.allSatisfy { !$0.live })
@@ -169,13 +164,6 @@ struct IstioMeshTests {
         let scene = try DemoScene("istiod")
         defer { scene.remove() }
         let topology = scene.network.topology
-        let mesh = try MeshProcesses(
-            network: scene.network, directory: scene.directory, executable: try #require(culvertBinary))
-        defer { mesh.stop() }
-        try mesh.startPrograms()
-        // The agents' mesh file is the demo authority's to write; nobody asks it for anything.
-        try mesh.startAuthority()
-        try mesh.startAgents()
         let directory = try scene.directory.makeDirectory("istiod")
         try TextFile.write("\(directory)/istiod.py", Self.istiod)
         let address = SocketAddress(topology.authority.v4, port: 15017)
@@ -192,15 +180,18 @@ struct IstioMeshTests {
         }
         try #require(serves && istiod.isRunning, "\(istiod.logTail ?? "")")
         try TextFile.write("\(directory)/token", "a-projected-token\n")
-        for node in topology.nodes {
-            try mesh.startProxy(
-                of: node,
-                identityOptions: [
-                    "--ca-protocol", "istio", "--ca", "\(address)", "--ca-server-name", "istiod.istio-system.svc",
-                    "--ca-token-file", "\(directory)/token", "--ca-bundle", "\(directory)/root.pem",
-                ])
+        // The agents' mesh file is the demo authority's to write; nobody asks it for anything.
+        let mesh = try scene.startMesh { mesh in
+            for node in topology.nodes {
+                try mesh.startProxy(
+                    of: node,
+                    identityOptions: [
+                        "--ca-protocol", "istio", "--ca", "\(address)", "--ca-server-name", "istiod.istio-system.svc",
+                        "--ca-token-file", "\(directory)/token", "--ca-bundle", "\(directory)/root.pem",
+                    ])
+            }
         }
-        try mesh.waitForProxies()
+        defer { mesh.stop() }
         try expectTraffic(scene, mesh)
         let log = try TextFile.read("\(directory)/log")
         for pod in topology.pods where pod.isEnrolled { #expect(log.contains("asked for \(pod.spiffeID)\n")) }

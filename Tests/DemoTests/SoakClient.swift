@@ -118,3 +118,12 @@ final class SoakClient: Sendable {
         guard reply.status == 200, isNear else { throw Wrong(text: "\(reply)") }
     }
 }
+
+extension [SoakClient] {
+    /// Whether each completes more than it had in `before`.
+    func goOn(from before: [SoakClient.State], within limit: Duration) throws -> Bool {
+        try Interruption.wait(atMost: limit) {
+            zip(self, before).allSatisfy { $0.state.completed > $1.completed }
+        }
+    }
+}

@@ -64,9 +64,7 @@ struct SoakTests {
     /// Not only those that try once: every client goes on.
     private func expectProgress(_ clients: [SoakClient], _ moment: String) throws {
         let states = clients.map(\.state)
-        let goOn = try Interruption.wait(atMost: .seconds(15)) {
-            zip(clients, states).allSatisfy { $0.state.completed > $1.completed }
-        }
+        let goOn = try clients.goOn(from: states, within: .seconds(15))
         try #require(goOn, "\(moment): \(states)")
     }
 

@@ -20,20 +20,11 @@ struct AgentTests {
         _ redirector: ScriptedRedirector, _ namespaces: ScriptedNamespaces, onExit: Agent.OnExit = .leave,
         verificationInterval: Duration = .seconds(5), _ body: (Agent) async throws -> Void
     ) async throws {
-        var quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        quiet.logLevel = .critical
         let agent = Agent(
             node: "node-a", source: source, namespaces: namespaces, redirector: redirector,
             handoff: JournalledHandoff(journal: journal), publisher: JournalledPublisher(journal: journal),
-            verificationInterval: verificationInterval, onExit: onExit, logger: quiet)
-        let group = ServiceGroup(services: [agent], logger: quiet)
-        try await withThrowingTaskGroup(of: Void.self) { tasks in
-            tasks.addTask { try await group.run() }
-            defer { tasks.cancelAll() }
-            try await body(agent)
-            await group.triggerGracefulShutdown()
-            try await tasks.waitForAll()
-        }
+            verificationInterval: verificationInterval, onExit: onExit, logger: quietLogger)
+        try await agent.running(body)
     }
 
     @Test("publishes, redirects, resets connections and hands over, in this order; serves proxies only then")

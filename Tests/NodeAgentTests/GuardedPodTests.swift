@@ -1,11 +1,9 @@
 import Glibc
 import IPAddressing
 import LinuxNetworking
-import Logging
 import MeshState
 import NamespaceKit
 import Redirection
-import ServiceLifecycle
 import Testing
 
 @testable import NodeAgent
@@ -35,7 +33,7 @@ final class GuardedPodTests: Sendable {
         directory.writeMesh(network, peerNamespace: "shop")
         let listener = try HeldSocket(listeningIn: db, on: service)
         let podGuard = try makeGuard()
-        try await withAgent(podGuard, verificationInterval: .seconds(3600)) { agent in
+        try await directory.withAgent(guardedBy: podGuard, verificationInterval: .seconds(3600)) { agent in
             #expect(await eventually { agent.podPhases == ["web-uid": .enrolled, "peer-uid": .enrolled] })
             for host in network.hosts { _ = try host.shell("nft flush ruleset; ip rule del pref 100") }
             let tap = try db.namespace.run { try PacketTap(interface: "eth0") }
@@ -54,7 +52,7 @@ final class GuardedPodTests: Sendable {
             withExtendedLifetime([listener, client, marked, proxy, carried]) {}
         }
         // A short interval, and the flushed rules are seen and installed again.
-        try await withAgent(makeGuard(), verificationInterval: .milliseconds(10)) { agent in
+        try await directory.withAgent(guardedBy: makeGuard(), verificationInterval: .milliseconds(10)) { agent in
             #expect(await eventually { agent.podPhases["web-uid"] == .enrolled })
             _ = try web.shell("nft flush ruleset")
             #expect(await eventually { hasRules(web) })
@@ -65,7 +63,7 @@ final class GuardedPodTests: Sendable {
     @Test("outlives a killed agent, is adopted by the next, and removed with the last label")
     func adoption() async throws {
         directory.writeMesh(network, peerNamespace: "shop")
-        try await withAgent(makeGuard(), isCancelled: true) { agent in
+        try await directory.withAgent(guardedBy: makeGuard(), isCancelled: true) { agent in
             #expect(await eventually { agent.podPhases == ["web-uid": .enrolled, "peer-uid": .enrolled] })
         }
         let podGuard = try makeGuard()
@@ -75,7 +73,7 @@ final class GuardedPodTests: Sendable {
 
         directory.writeMesh(network, isEnrolled: false, peerNamespace: "shop")
         let listener = try HeldSocket(listeningIn: db, on: service)
-        try await withAgent(podGuard) { agent in
+        try await directory.withAgent(guardedBy: podGuard) { agent in
             #expect(await eventually { directory.records.isEmpty })
             #expect(podGuard.pods.isEmpty)
             #expect(try podGuard.enrolledAddresses().isEmpty)
@@ -90,7 +88,7 @@ final class GuardedPodTests: Sendable {
         directory.writeMesh(network, isEnrolled: false)
         let podGuard = try makeGuard()
         try podGuard.attach(pod: "lost-uid", in: web.namespace)
-        try await withAgent(podGuard, onExit: .leave) { _ in
+        try await directory.withAgent(guardedBy: podGuard, onExit: .leave) { _ in
             #expect(await eventually { podGuard.pods.isEmpty })
         }
         podGuard.removeIfUnused()
@@ -134,30 +132,6 @@ final class GuardedPodTests: Sendable {
         try PodGuard(directory: pins, mode: .enforce, host: network.bridge)
     }
 
-    private func withAgent(
-        _ podGuard: PodGuard, onExit: Agent.OnExit = .remove, verificationInterval: Duration = .seconds(5),
-        isCancelled: Bool = false, _ body: (Agent) async throws -> Void
-    ) async throws {
-        let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let run = try AgentDirectory(path: directory.runDirectory)
-        let redirector = try KernelPodRedirector(stateDirectory: run.pods, logger: quiet)
-        let agent = Agent(
-            node: "node-a", source: MeshFilePodSource(path: directory.mesh, logger: quiet),
-            redirector: GuardedPodRedirector(redirector, podGuard: podGuard),
-            handoff: try ZDSPodHandoff(socketPath: run.zdsSocket, logger: quiet),
-            publisher: DiscoveryMeshPublisher(socketPath: run.xdsSocket, logger: quiet), meshGuard: podGuard,
-            verificationInterval: verificationInterval, onExit: onExit, logger: quiet)
-        let group = ServiceGroup(services: [agent], logger: quiet)
-        try await withThrowingTaskGroup(of: Void.self) { tasks in
-            tasks.addTask { try await group.run() }
-            defer { tasks.cancelAll() }
-            try await body(agent)
-            guard !isCancelled else { return }
-            await group.triggerGracefulShutdown()
-            try await tasks.waitForAll()
-        }
-    }
-
     /// Whatever may be left in the pods, on the node's interfaces, or in the agent's directories.
     private func traces() throws -> [String] {
         let inPods = try network.hosts.flatMap { host in
@@ -168,15 +142,6 @@ final class GuardedPodTests: Sendable {
             !$0.isEmpty && !$0.contains("does not exist") && !$0.contains("No such file")
         }
         return lines + directory.records
-    }
-
-    /// Within ten seconds.
-    private func eventually(_ isTrue: () -> Bool) async -> Bool {
-        for _ in 0..<1000 {
-            if isTrue() { return true }
-            try? await Task.sleep(for: .milliseconds(10))
-        }
-        return false
     }
 }
 

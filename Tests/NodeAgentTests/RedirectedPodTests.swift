@@ -1,12 +1,10 @@
 import Glibc
 import IPAddressing
 import LinuxNetworking
-import Logging
 import MeshAPI
 import MeshState
 import NamespaceKit
 import SPIFFE
-import ServiceLifecycle
 import Synchronization
 import Testing
 
@@ -38,7 +36,7 @@ final class RedirectedPodTests: Sendable {
         #expect(try old.carries("before"))
 
         directory.writeMesh(network, isEnrolled: true)
-        try await withAgent { agent in
+        try await directory.withAgent { agent in
             let proxy = StandInProxy(directory.runDirectory)
             try await proxy.whileRunning {
                 #expect(await eventually { agent.podPhases == ["web-uid": .enrolled] })
@@ -65,7 +63,7 @@ final class RedirectedPodTests: Sendable {
     @Test("leaves an enrolled pod closed when it is cancelled, and the next agent adopts it and removes every trace")
     func adoption() async throws {
         directory.writeMesh(network, isEnrolled: true)
-        try await withAgent(isCancelled: true) { agent in
+        try await directory.withAgent(isCancelled: true) { agent in
             #expect(await eventually { agent.podPhases == ["web-uid": .enrolled] })
         }
         #expect(try traces() != [])
@@ -76,7 +74,7 @@ final class RedirectedPodTests: Sendable {
         // What is connected now is connected through the proxy, as far as the agent can know.
         let marked = TCPSocket.ConnectOptions(mark: 0x539)
         let proxied = try Conversation(from: web, to: service, at: listener, options: marked)
-        try await withAgent { agent in
+        try await directory.withAgent { agent in
             #expect(await eventually { agent.podPhases == ["web-uid": .enrolled] })
             let isCarried = try proxied.carries("still")
             #expect(isCarried)
@@ -88,12 +86,12 @@ final class RedirectedPodTests: Sendable {
     @Test("clears away a pod whose namespace has gone meanwhile")
     func namespaceGone() async throws {
         directory.writeMesh(network, isEnrolled: true)
-        try await withAgent(isCancelled: true) { agent in
+        try await directory.withAgent(isCancelled: true) { agent in
             #expect(await eventually { agent.podPhases == ["web-uid": .enrolled] })
         }
         directory.writeMesh(network, isEnrolled: false)
         unlink(directory.netns)
-        try await withAgent(onExit: .leave) { agent in
+        try await directory.withAgent(onExit: .leave) { agent in
             #expect(await eventually { directory.records.isEmpty })
         }
     }
@@ -111,27 +109,6 @@ final class RedirectedPodTests: Sendable {
 
     // MARK: -
 
-    private func withAgent(
-        onExit: Agent.OnExit = .remove, isCancelled: Bool = false, _ body: (Agent) async throws -> Void
-    ) async throws {
-        let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let run = try AgentDirectory(path: directory.runDirectory)
-        let agent = Agent(
-            node: "node-a", source: MeshFilePodSource(path: directory.mesh, logger: quiet),
-            redirector: try KernelPodRedirector(stateDirectory: run.pods, logger: quiet),
-            handoff: try ZDSPodHandoff(socketPath: run.zdsSocket, logger: quiet),
-            publisher: DiscoveryMeshPublisher(socketPath: run.xdsSocket, logger: quiet), onExit: onExit, logger: quiet)
-        let group = ServiceGroup(services: [agent], logger: quiet)
-        try await withThrowingTaskGroup(of: Void.self) { tasks in
-            tasks.addTask { try await group.run() }
-            defer { tasks.cancelAll() }
-            try await body(agent)
-            guard !isCancelled else { return }
-            await group.triggerGracefulShutdown()
-            try await tasks.waitForAll()
-        }
-    }
-
     /// Whatever an agent may leave in the pod or in its directory.
     private func traces() throws -> [String] {
         let commands = ["nft list ruleset", "ip rule | grep 133", "ip route show table 133"]
@@ -145,15 +122,6 @@ final class RedirectedPodTests: Sendable {
         } catch let error as Errno {
             throw Errno(code: error.code, call: "connect")
         }
-    }
-
-    /// Within ten seconds.
-    private func eventually(_ isTrue: () -> Bool) async -> Bool {
-        for _ in 0..<1000 {
-            if isTrue() { return true }
-            try? await Task.sleep(for: .milliseconds(10))
-        }
-        return false
     }
 }
 
@@ -193,14 +161,13 @@ private final class StandInProxy: Sendable {
     var mesh: MeshSnapshot { state.withLock(\.mesh) }
 
     func whileRunning(_ body: () async throws -> Void) async throws {
-        let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         let zds = ZDSClient(
-            path: directory + "/zds.sock", logger: quiet,
+            path: directory + "/zds.sock", logger: quietLogger,
             add: { uid, _, namespace in self.state.withLock { $0.pods[uid] = NamespaceID(namespace) } },
             delete: { uid in self.state.withLock { $0.pods[uid] = nil } })
         let discovery = WorkloadDiscoveryClient(
             socketPath: directory + "/xds.sock", node: "node-a", trustDomain: try TrustDomain("culvert.demo"),
-            logger: quiet, onUpdate: { update in self.state.withLock { $0.mesh = $0.mesh.applying(update) } })
+            logger: quietLogger, onUpdate: { update in self.state.withLock { $0.mesh = $0.mesh.applying(update) } })
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { await zds.run() }
             tasks.addTask { await discovery.run() }

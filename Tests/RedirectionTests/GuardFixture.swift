@@ -20,9 +20,7 @@ final class GuardFixture: Sendable {
 
     init() throws {
         network = try TestNetwork(hosts: 3)
-        var template = Array("/tmp/cvt-guard-\(getpid())-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw Errno(code: errno, call: "mkdtemp") }
-        directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        directory = try TestNetwork.makeDirectory("guard")
     }
 
     deinit { _ = TestNetwork.shell("umount \(directory)/bpf 2>/dev/null; rm -rf \(directory)") }
@@ -44,12 +42,6 @@ final class GuardFixture: Sendable {
         return podGuard
     }
 
-    func listener(_ port: UInt16, in host: TestNetwork.Host) throws -> OwnedDescriptor {
-        try host.namespace.run {
-            try TCPSocket.listen(on: SocketAddress(.unspecified(.v6), port: port), dualStack: true)
-        }
-    }
-
     /// Begins to connect; the kernel goes on trying.
     func dial(
         _ host: TestNetwork.Host, _ family: IPAddress.Family, _ port: UInt16, from source: TestNetwork.Host
@@ -61,7 +53,7 @@ final class GuardFixture: Sendable {
     func talk(
         _ host: TestNetwork.Host, _ family: IPAddress.Family, _ port: UInt16, from source: TestNetwork.Host
     ) throws -> [String?] {
-        let listener = try listener(port, in: host)
+        let listener = try host.listener(port)
         let client = try source.namespace.run {
             try TestConnection.connect(to: SocketAddress(host.address(family), port: port), milliseconds: 10_000)
         }

@@ -15,9 +15,7 @@ final class PodFixture: Sendable {
 
     init() throws {
         network = try TestNetwork(hosts: 2)
-        var template = Array("/tmp/cvt-linux-\(getpid())-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw Errno(code: errno, call: "mkdtemp") }
-        directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        directory = try TestNetwork.makeDirectory("linux")
     }
 
     deinit { _ = TestNetwork.shell("rm -rf \(directory)") }
@@ -58,10 +56,4 @@ final class PodFixture: Sendable {
         }
     }
 
-    /// The application's.
-    func listener(_ port: UInt16, in host: TestNetwork.Host) throws -> OwnedDescriptor {
-        try host.namespace.run {
-            try TCPSocket.listen(on: SocketAddress(.unspecified(.v6), port: port), dualStack: true)
-        }
-    }
 }

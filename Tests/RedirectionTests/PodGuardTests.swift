@@ -18,7 +18,7 @@ struct PodGuardConnectionTests {
         let fixture = try GuardFixture()
         let tap = try fixture.b.namespace.run { try PacketTap(interface: "eth0") }
         let podGuard = try fixture.guarded(.enforce, attachment)
-        let listener = try fixture.listener(port, in: fixture.b)
+        let listener = try fixture.b.listener(port)
         let client = try fixture.dial(fixture.b, family, port, from: fixture.a)
         #expect(try eventually { try podGuard.packets("pod-a", .fromPod, .plaintext) > 0 })
         #expect(try fixture.talk(fixture.b, family, 15008, from: fixture.a) == ["ping", "pong"])
@@ -45,7 +45,7 @@ struct PodGuardConnectionTests {
             let podGuard = try fixture.makeGuard()
             try podGuard.publish([fixture.a.address(family), fixture.b.address(family)])
             try podGuard.attach(pod: uid, in: fixture.network.hosts[host].namespace)
-            let listener = try fixture.listener(port, in: fixture.b)
+            let listener = try fixture.b.listener(port)
             let tap = try fixture.b.namespace.run { try PacketTap(interface: "eth0") }
             let client = try fixture.dial(fixture.b, family, port, from: fixture.a)
             #expect(try eventually { try podGuard.packets(uid, direction, .plaintext) > 0 })
@@ -60,7 +60,7 @@ struct PodGuardConnectionTests {
     @Test("of a connection from before, no byte more arrives", arguments: families)
     func live(_ family: IPAddress.Family) throws {
         let fixture = try GuardFixture()
-        let listener = try fixture.listener(port, in: fixture.b)
+        let listener = try fixture.b.listener(port)
         let client = try fixture.a.namespace.run {
             try TestConnection.connect(to: SocketAddress(fixture.b.address(family), port: port))
         }

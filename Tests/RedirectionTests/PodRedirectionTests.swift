@@ -197,7 +197,7 @@ struct PodRedirectionTrafficTests {
     func untouched(_ family: IPAddress.Family) throws {
         let fixture = try PodFixture()
         try fixture.redirection().install()
-        let listener = try fixture.listener(9000, in: fixture.peer)
+        let listener = try fixture.peer.listener(9000)
         let proxied = try fixture.pod.namespace.run {
             try TestConnection.connect(
                 to: SocketAddress(fixture.peer.address(family), port: 9000),
@@ -208,7 +208,7 @@ struct PodRedirectionTrafficTests {
         #expect(try TestConnection.receive(from: accepted) == "out")
         #expect(TCPSocket.peerAddress(accepted.raw)?.ip == fixture.pod.address(family))
 
-        let own = try fixture.listener(9001, in: fixture.pod)
+        let own = try fixture.pod.listener(9001)
         for address in [IPAddress.loopback(family), fixture.pod.address(family)] {
             let client = try fixture.pod.namespace.run {
                 try TestConnection.connect(to: SocketAddress(address, port: 9001))
@@ -223,7 +223,7 @@ struct PodRedirectionTrafficTests {
     func inbound(_ family: IPAddress.Family) throws {
         let fixture = try PodFixture()
         try fixture.redirection().install()
-        let application = try fixture.listener(8080, in: fixture.pod)
+        let application = try fixture.pod.listener(8080)
         let proxy = try fixture.inboundListener()
         let address = SocketAddress(fixture.pod.address(family), port: 8080)
         let client = try fixture.peer.namespace.run { try TestConnection.connect(to: address) }
@@ -259,7 +259,7 @@ struct PodRedirectionTrafficTests {
     func source(_ family: IPAddress.Family) throws {
         let fixture = try PodFixture()
         try fixture.redirection().install()
-        let application = try fixture.listener(8080, in: fixture.pod)
+        let application = try fixture.pod.listener(8080)
         let client = fixture.peer.address(family)
         let options = TCPSocket.ConnectOptions(
             mark: RedirectionPlan.loopMark, source: client, bindToLoopback: true, localPortRange: 61_000...65_535)
@@ -289,8 +289,8 @@ struct PodRedirectionTrafficTests {
         let fixture = try PodFixture()
         let redirection = try fixture.redirection()
         try redirection.install()
-        let application = try fixture.listener(8080, in: fixture.pod)
-        let outside = try fixture.listener(9000, in: fixture.peer)
+        let application = try fixture.pod.listener(8080)
+        let outside = try fixture.peer.listener(9000)
         #expect {
             _ = try fixture.pod.namespace.run {
                 try TestConnection.connect(to: SocketAddress(fixture.peer.address(family), port: 9000))
@@ -315,8 +315,8 @@ struct PodRedirectionTrafficTests {
         arguments: families)
     func oldConnections(_ family: IPAddress.Family) throws {
         let fixture = try PodFixture()
-        let outside = try fixture.listener(9000, in: fixture.peer)
-        let inside = try fixture.listener(9001, in: fixture.pod)
+        let outside = try fixture.peer.listener(9000)
+        let inside = try fixture.pod.listener(9001)
         let remote = SocketAddress(fixture.peer.address(family), port: 9000)
         func connect(_ address: SocketAddress, mark: UInt32? = nil) throws -> OwnedDescriptor {
             try fixture.pod.namespace.run { try TestConnection.connect(to: address, options: .init(mark: mark)) }
@@ -358,7 +358,7 @@ struct PodRedirectionTrafficTests {
         let redirection = try fixture.redirection()
         try redirection.install()
         _ = try fixture.pod.shell("nft flush chain inet culvert outbound")
-        let outside = try fixture.listener(9000, in: fixture.peer)
+        let outside = try fixture.peer.listener(9000)
         #expect {
             _ = try fixture.pod.namespace.run {
                 try TestConnection.connect(to: SocketAddress(fixture.peer.v4, port: 9000), milliseconds: 300)
@@ -380,7 +380,7 @@ struct PodRedirectionTrafficTests {
         for (client, server, port) in [
             (fixture.pod, fixture.peer, 9000 as UInt16), (fixture.peer, fixture.pod, 9001),
         ] {
-            let listener = try fixture.listener(port, in: server)
+            let listener = try server.listener(port)
             let connection = try client.namespace.run {
                 try TestConnection.connect(to: SocketAddress(server.address(family), port: port))
             }

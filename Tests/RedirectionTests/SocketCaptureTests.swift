@@ -113,7 +113,7 @@ struct OutboundCaptureTests {
     func exemption(_ family: IPAddress.Family) throws {
         let fixture = try CaptureFixture()
         try fixture.redirection(try fixture.capture()).install()
-        let service = try fixture.base.listener(8080, in: fixture.peer)
+        let service = try fixture.peer.listener(8080)
         let destination = SocketAddress(fixture.peer.address(family), port: 8080)
         #expect(throws: Errno(code: EPERM, call: "connect")) {
             try fixture.pod.namespace.run {
@@ -132,7 +132,7 @@ struct OutboundCaptureTests {
     func closed(_ family: IPAddress.Family) throws {
         let fixture = try CaptureFixture()
         try fixture.redirection(try fixture.capture()).install()
-        let service = try fixture.base.listener(8080, in: fixture.peer)
+        let service = try fixture.peer.listener(8080)
         let tap = try fixture.peer.namespace.run { try PacketTap(interface: "eth0") }
         let destination = SocketAddress(fixture.peer.address(family), port: 8080)
         #expect(throws: Errno(code: ECONNREFUSED, call: "connect to \(destination)")) {
@@ -151,7 +151,7 @@ struct OutboundCaptureTests {
     func others(_ family: IPAddress.Family) throws {
         let fixture = try CaptureFixture()
         try fixture.redirection(try fixture.capture()).install()
-        let own = try fixture.base.listener(8080, in: fixture.pod)
+        let own = try fixture.pod.listener(8080)
         for address in [fixture.pod.address(family), .loopback(family)] {
             let client = try fixture.pod.namespace.run {
                 try TestConnection.connect(to: SocketAddress(address, port: 8080))
@@ -159,7 +159,7 @@ struct OutboundCaptureTests {
             let accepted = try TestConnection.accept(own)
             #expect(TCPSocket.peerAddress(accepted.raw) == TCPSocket.localAddress(client.raw))
         }
-        let foreign = try fixture.base.listener(8081, in: fixture.peer)
+        let foreign = try fixture.peer.listener(8081)
         let client = try fixture.peer.namespace.run {
             try TestConnection.connect(to: SocketAddress(fixture.peer.address(family), port: 8081))
         }
@@ -173,7 +173,7 @@ struct InboundCaptureTests {
     func inbound(_ family: IPAddress.Family) throws {
         let fixture = try CaptureFixture()
         try fixture.redirection(try fixture.capture()).install()
-        let application = try fixture.base.listener(8080, in: fixture.pod)
+        let application = try fixture.pod.listener(8080)
         let listener = try fixture.inboundListener()
         let destination = SocketAddress(fixture.pod.address(family), port: 8080)
         let client = try fixture.peer.namespace.run { try TestConnection.connect(to: destination) }
@@ -197,8 +197,8 @@ struct InboundCaptureTests {
     func refused(_ family: IPAddress.Family) throws {
         let fixture = try CaptureFixture()
         try fixture.redirection(try fixture.capture()).install()
-        let application = try fixture.base.listener(8080, in: fixture.pod)
-        let tunnel = try fixture.base.listener(15008, in: fixture.pod)
+        let application = try fixture.pod.listener(8080)
+        let tunnel = try fixture.pod.listener(15008)
         #expect(throws: Errno(code: ECONNREFUSED, call: "connection")) {
             _ = try fixture.peer.namespace.run {
                 try TestConnection.connect(to: SocketAddress(fixture.pod.address(family), port: 8080))

@@ -1,6 +1,7 @@
 public import FoundationEssentials
 internal import GRDB
 internal import Glibc
+internal import SPIFFE
 
 /// A copy of an authority: its store and the key that its keys are sealed with.
 ///

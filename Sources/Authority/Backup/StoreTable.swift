@@ -1,6 +1,7 @@
 internal import FoundationEssentials
 internal import GRDB
 internal import PostgreSQL
+internal import SPIFFE
 
 /// A table that both kinds of stores have, and how its rows get from one into the other as they are.
 struct StoreTable: Sendable {

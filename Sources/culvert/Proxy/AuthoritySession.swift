@@ -102,7 +102,7 @@ final class AuthoritySession: IdentitySource {
     }
 
     func issue(_ requests: [IssuanceRequest]) async -> [Result<[Certificate], IssuanceError>] {
-        let svid = inUse.withLock { $0 }
+        let svid = nodeSVID
         guard let client = client.withLock({ $0 }) else { return await issueEachByItself(requests) }
         let outcomes = await client.issue(requests)
         for case .failure(let error) in outcomes where error.kind == .attestAgain {

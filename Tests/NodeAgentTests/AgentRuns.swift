@@ -1,0 +1,51 @@
+import Logging
+import Redirection
+import ServiceLifecycle
+
+@testable import NodeAgent
+
+/// Nobody reads it.
+let quietLogger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+
+extension Agent {
+    /// Runs while `body` runs; then is shut down gracefully, or cancelled.
+    func running(isCancelled: Bool = false, _ body: (Agent) async throws -> Void) async throws {
+        let group = ServiceGroup(services: [self], logger: quietLogger)
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            defer { tasks.cancelAll() }
+            try await body(self)
+            guard !isCancelled else { return }
+            await group.triggerGracefulShutdown()
+            try await tasks.waitForAll()
+        }
+    }
+}
+
+extension ScratchDirectory {
+    /// The whole agent, with the kernel's redirection and with real sockets to proxies; `podGuard`, if any, on every pod.
+    func withAgent(
+        guardedBy podGuard: PodGuard? = nil, onExit: Agent.OnExit = .remove,
+        verificationInterval: Duration = .seconds(5), isCancelled: Bool = false,
+        _ body: (Agent) async throws -> Void
+    ) async throws {
+        let run = try AgentDirectory(path: runDirectory)
+        let redirector = try KernelPodRedirector(stateDirectory: run.pods, logger: quietLogger)
+        let agent = Agent(
+            node: "node-a", source: MeshFilePodSource(path: mesh, logger: quietLogger),
+            redirector: podGuard.map { GuardedPodRedirector(redirector, podGuard: $0) } ?? redirector,
+            handoff: try ZDSPodHandoff(socketPath: run.zdsSocket, logger: quietLogger),
+            publisher: DiscoveryMeshPublisher(socketPath: run.xdsSocket, logger: quietLogger), meshGuard: podGuard,
+            verificationInterval: verificationInterval, onExit: onExit, logger: quietLogger)
+        try await agent.running(isCancelled: isCancelled, body)
+    }
+}
+
+/// Within ten seconds.
+func eventually(_ isTrue: () -> Bool) async -> Bool {
+    for _ in 0..<1000 {
+        if isTrue() { return true }
+        try? await Task.sleep(for: .milliseconds(10))
+    }
+    return false
+}
