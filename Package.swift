@@ -115,7 +115,9 @@ let package = Package(
             tests: ["DatabaseKit", "RevocationFixtures"], settings: settingsNearFoundation
         ),
         module("WorkloadIdentity", ["SPIFFE", x509, asn1, crypto, logging]),
-        module("MeshFile", ["SPIFFE", "IPAddressing", product("Yams", "Yams")], settings: settingsNearFoundation),
+        module(
+            "MeshFile", ["SPIFFE", "MeshState", "IPAddressing", product("Yams", "Yams")],
+            settings: settingsNearFoundation),
         module("Observability", [product("Hummingbird", "hummingbird"), logging]),
         // Protocols, and the two halves of a node.
         module(

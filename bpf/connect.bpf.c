@@ -3,7 +3,7 @@
 // application and the proxy see the true one.
 //
 // Attached once, to the root of the cgroups: the network namespace tells which pod it is.
-#include "culvert.h"
+#include "policy.h"
 
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -25,6 +25,14 @@ struct {
     __type(key, __u64);  // the cookie of the pod's network namespace
     __type(value, struct culvert_captured);
 } captured SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 4096);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u64);  // as above
+    __type(value, struct culvert_policy);
+} captured_policies SEC(".maps");
 
 static __always_inline int is_loopback(const __u32 *words) {
     if (words[0] || words[1]) return 0;
@@ -66,6 +74,9 @@ static __always_inline int capture(struct bpf_sock_addr *ctx, const __u32 *words
     struct culvert_captured *pod = bpf_map_lookup_elem(&captured, &cookie);
     if (!pod || is_loopback(words) || is_own(pod, words)) return 1;
     if (bpf_get_current_cgroup_id() == pod->proxy_cgroup) return 1;
+    const struct culvert_policy *policy = bpf_map_lookup_elem(&captured_policies, &cookie);
+    if (policy && has_port(policy->outbound_ports, policy->outbound_count, bpf_ntohs(ctx->user_port))) return 1;
+    if (policy && has_prefix(policy, words)) return 1;
     // Anybody with CAP_NET_RAW can claim to be the proxy; and a proxy outside its cgroup would be led to itself for ever.
     struct bpf_sock *sk = ctx->sk;
     if (!sk || (sk->mark & CULVERT_MARK_MASK) == CULVERT_PROXY_MARK) return 0;

@@ -33,6 +33,24 @@ struct culvert_captured {
     struct culvert_address own[CULVERT_OWN_ADDRESSES];  // connections to these are the pod's with itself; the rest is zero
 };
 
+#define CULVERT_EXCLUDED_PORTS 64
+#define CULVERT_EXCLUDED_PREFIXES 32
+
+struct culvert_prefix {
+    struct culvert_address first, mask;
+    __u32 is_v4;
+};
+
+// What of a pod goes around the proxy and past the guard. One value in every map that has it: whoever replaces it replaces all of it
+// in one moment.
+struct culvert_policy {
+    __u32 flags;  // none yet
+    __u32 inbound_count, outbound_count, prefix_count;
+    __u16 inbound_ports[CULVERT_EXCLUDED_PORTS];   // of the pod
+    __u16 outbound_ports[CULVERT_EXCLUDED_PORTS];  // of whom it connects to
+    struct culvert_prefix outbound_prefixes[CULVERT_EXCLUDED_PREFIXES];
+};
+
 // The proxy's listeners in a pod, as it puts them into the pod's map.
 enum culvert_listener {
     CULVERT_OUTBOUND_V4 = 0,

@@ -1,8 +1,9 @@
-// The guard: on the host's end of an enrolled pod's veth, TCP between enrolled addresses passes only to or from the tunnel's port.
+// The guard: on the host's end of an enrolled pod's veth, TCP between enrolled addresses passes only to or from the tunnel's port, or
+// where the pod's policy excludes it.
 //
 // A packet from the pod is judged by its destination alone: whatever source it claims, it comes from an enrolled pod. One towards
 // the pod is judged by its source. What cannot be read is dropped, if it could be TCP between two enrolled pods.
-#include "culvert.h"
+#include "policy.h"
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -25,6 +26,14 @@ struct {
     __type(key, struct culvert_address);
     __type(value, struct culvert_enrolled);
 } enrolled SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 4096);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);  // the host's end of the pod's veth
+    __type(value, struct culvert_policy);
+} guard_policies SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -78,8 +87,21 @@ static __always_inline void report(
     bpf_ringbuf_submit(event, 0);
 }
 
+// Whether the pod's policy excludes the connection that a segment is of. Who opens it decides which way that is.
+static __noinline int is_excluded(
+    const struct culvert_policy *policy, const struct packet *packet, __u32 from_pod, __u32 opens) {
+    __u16 near = from_pod ? packet->source_port : packet->destination_port;
+    __u16 far = from_pod ? packet->destination_port : packet->source_port;
+    if (!(from_pod && opens) && has_port(policy->inbound_ports, policy->inbound_count, near)) return 1;
+    if (!from_pod && opens) return 0;
+    if (has_port(policy->outbound_ports, policy->outbound_count, far)) return 1;
+    const struct culvert_address *address = from_pod ? &packet->destination : &packet->source;
+    return has_prefix(policy, (const __u32 *)address->bytes);
+}
+
 // The reason to drop a TCP segment that begins at `offset`; negative for none.
-static __always_inline int judge_segment(struct __sk_buff *skb, __u32 offset, struct packet *packet) {
+static __always_inline int judge_segment(
+    struct __sk_buff *skb, __u32 offset, __u16 direction, struct packet *packet) {
     struct {
         __be16 source, destination;
         __be32 sequence, acknowledgement;
@@ -92,6 +114,9 @@ static __always_inline int judge_segment(struct __sk_buff *skb, __u32 offset, st
     // Whoever opens a connection is to open it to the tunnel's port: one from there to elsewhere is an application's.
     int opens = (tcp.flags & 0x12) == 0x02;
     if (packet->source_port == CULVERT_TUNNEL_PORT && !opens) return -1;
+    __u32 interface = skb->ifindex;
+    const struct culvert_policy *policy = bpf_map_lookup_elem(&guard_policies, &interface);
+    if (policy && is_excluded(policy, packet, direction == CULVERT_FROM_POD, opens)) return -1;
     return CULVERT_PLAINTEXT;
 }
 
@@ -107,7 +132,7 @@ static __always_inline int judge_v4(struct __sk_buff *skb, __u32 offset, __u16 d
     if (ip.frag_off & bpf_htons(0x3fff)) return CULVERT_FRAGMENT;
     // A source route among them would lead the packet elsewhere than its destination says.
     if (ip.ihl > 5) return CULVERT_OPTIONS;
-    return judge_segment(skb, offset + sizeof ip, packet);
+    return judge_segment(skb, offset + sizeof ip, direction, packet);
 }
 
 static __always_inline int judge_v6(struct __sk_buff *skb, __u32 offset, __u16 direction, struct packet *packet) {
@@ -118,7 +143,7 @@ static __always_inline int judge_v6(struct __sk_buff *skb, __u32 offset, __u16 d
     if (ip.nexthdr == IPPROTO_UDP || ip.nexthdr == IPPROTO_ICMPV6) return -1;
     if (!bpf_map_lookup_elem(&enrolled, direction == CULVERT_FROM_POD ? &packet->destination : &packet->source)) return -1;
     if (ip.version != 6) return CULVERT_MALFORMED;
-    if (ip.nexthdr == IPPROTO_TCP) return judge_segment(skb, offset + sizeof ip, packet);
+    if (ip.nexthdr == IPPROTO_TCP) return judge_segment(skb, offset + sizeof ip, direction, packet);
 
     // UDP and others pass behind extension headers; TCP does not.
     __u8 next = ip.nexthdr;
@@ -168,7 +193,7 @@ static __always_inline int judge(struct __sk_buff *skb, __u16 direction, struct 
 }
 
 static __noinline int guard(struct __sk_buff *skb, __u16 direction, int is_audit) {
-    struct packet packet = {};
+    struct packet packet __attribute__((aligned(8))) = {};
     int reason = judge(skb, direction, &packet);
     // The next program decides: ours only ever refuses.
     if (reason < 0) return TC_ACT_UNSPEC;

@@ -3,7 +3,7 @@
 // connection is refused.
 //
 // One instance for each pod, on its network namespace, with maps of its own.
-#include "culvert.h"
+#include "policy.h"
 
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -28,6 +28,14 @@ struct {
     __type(key, struct culvert_address);
     __type(value, __u32);
 } own_addresses SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u32);  // 0
+    __type(value, struct culvert_policy);
+} policy SEC(".maps");
 
 static __always_inline void map_v4(struct culvert_address *address, __be32 v4) {
     __builtin_memset(address->bytes, 0, 10);
@@ -64,6 +72,9 @@ SEC("sk_lookup") int choose_listener(struct bpf_sk_lookup *ctx) {
     int is_inside = ctx->ingress_ifindex == LOOPBACK_INTERFACE;
     if (is_inside && is_own) return SK_PASS;
     if (!is_inside && ctx->local_port == CULVERT_TUNNEL_PORT) return SK_PASS;
+    __u32 zero = 0;
+    const struct culvert_policy *own = bpf_map_lookup_elem(&policy, &zero);
+    if (!is_inside && own && has_port(own->inbound_ports, own->inbound_count, ctx->local_port)) return SK_PASS;
 
     __u32 slot = !is_inside ? CULVERT_INBOUND : is_v4 ? CULVERT_OUTBOUND_V4 : CULVERT_OUTBOUND_V6;
     struct bpf_sock *listener = bpf_map_lookup_elem(&listeners, &slot);

@@ -9,6 +9,22 @@ public struct MeshFile: Hashable, Sendable {
     public struct Namespace: Hashable, Sendable {
         public let name: String
         public let labels: [String: String]
+        /// Of all its pods.
+        public let exclusions: Exclusions
+    }
+
+    /// What goes around the proxy and past the guard, in plaintext.
+    public struct Exclusions: Hashable, Sendable {
+        /// In each list.
+        public static let portsMax = 32
+        public static let prefixesMax = 16
+
+        /// Ports of the pod; none is the proxy's.
+        public let inboundPorts: [UInt16]
+        /// Ports of whom it connects to; none is a proxy's.
+        public let outboundPorts: [UInt16]
+        /// Addresses of whom it connects to; none is all of them.
+        public let outboundPrefixes: [IPPrefix]
     }
 
     public struct Pod: Hashable, Sendable {
@@ -23,6 +39,8 @@ public struct MeshFile: Hashable, Sendable {
         /// The path of its network namespace on its node; nil for a pod that Culvert cannot enter.
         public let netns: String?
         public let labels: [String: String]
+        /// Besides those of its namespace.
+        public let exclusions: Exclusions
         /// The SPIFFE ID that its namespace and service account give it.
         public let identity: SPIFFEID
     }

@@ -52,18 +52,20 @@ extension MeshFileReader {
     }
 
     private mutating func namespace(_ node: Node, _ names: inout MeshFileNames) -> MeshFile.Namespace? {
-        guard let fields = fields(node, "a namespace", required: ["name"], optional: ["labels"]) else { return nil }
+        let optional = ["labels"] + Self.exclusionKeys
+        guard let fields = fields(node, "a namespace", required: ["name"], optional: optional) else { return nil }
         let labels = labels(fields["labels"])
+        let exclusions = exclusions(fields)
         guard let name = string(fields["name"], "a namespace name", .label) else { return nil }
         unique(name, "a namespace name", fields["name"]?.position, in: &names.namespaces)
-        return MeshFile.Namespace(name: name, labels: labels)
+        return MeshFile.Namespace(name: name, labels: labels, exclusions: exclusions)
     }
 
     private mutating func pod(
         _ node: Node, _ trustDomain: TrustDomain?, _ names: inout MeshFileNames
     ) -> MeshFile.Pod? {
         let required = ["uid", "name", "namespace", "node", "addresses"]
-        let optional = ["serviceAccount", "netns", "labels"]
+        let optional = ["serviceAccount", "netns", "labels"] + Self.exclusionKeys
         guard let fields = fields(node, "a pod", required: required, optional: optional) else { return nil }
 
         let uid = string(fields["uid"], "a uid", .uid)
@@ -88,12 +90,13 @@ extension MeshFileReader {
             unique([onNode, netns], shown: netns, what, fields["netns"]?.position, in: &names.networkNamespaces)
         }
         let labels = labels(fields["labels"])
+        let exclusions = exclusions(fields)
         guard let uid, let name, let namespace, let serviceAccount, let onNode, let trustDomain,
             let identity = identity(trustDomain, namespace, serviceAccount, at: fields.position)
         else { return nil }
         return MeshFile.Pod(
             uid: uid, name: name, namespace: namespace, serviceAccount: serviceAccount, node: onNode,
-            addresses: addresses, netns: netns, labels: labels, identity: identity)
+            addresses: addresses, netns: netns, labels: labels, exclusions: exclusions, identity: identity)
     }
 
     private mutating func identity(

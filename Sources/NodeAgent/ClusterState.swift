@@ -1,5 +1,6 @@
 public import IPAddressing
 public import MeshState
+public import Redirection
 public import SPIFFE
 
 /// Everything that the agent knows of the cluster at one moment: the pods of all nodes, namespaces and services.
@@ -16,10 +17,13 @@ public struct ClusterState: Hashable, Sendable {
         public let labels: [String: String]
         /// The services that it is an endpoint of, with its own ports where they differ from the service's.
         public let services: [ServiceName: [UInt16: UInt16]]
+        /// What goes around the proxy, its namespace's share included.
+        public let exclusions: PodExclusions
 
         public init(
             uid: String, name: String, namespace: String, serviceAccount: String, node: String, addresses: [IPAddress],
-            netns: String?, labels: [String: String] = [:], services: [ServiceName: [UInt16: UInt16]] = [:]
+            netns: String?, labels: [String: String] = [:], services: [ServiceName: [UInt16: UInt16]] = [:],
+            exclusions: PodExclusions = PodExclusions()
         ) {
             self.uid = uid
             self.name = name
@@ -30,6 +34,14 @@ public struct ClusterState: Hashable, Sendable {
             self.netns = netns
             self.labels = labels
             self.services = services
+            self.exclusions = exclusions
+        }
+
+        /// How its connections are captured.
+        var plan: RedirectionPlan {
+            var plan = RedirectionPlan()
+            plan.exclusions = exclusions
+            return plan
         }
     }
 

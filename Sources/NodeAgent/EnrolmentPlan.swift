@@ -1,10 +1,12 @@
+import Redirection
+
 /// Which pods of this node are enrolled, which are to be, and what is to be done next.
 ///
 /// A value without I/O. The agent asks `steps`, carries each of them out, tells the outcome, and asks again until there
 /// are none: so a step may rely on those before it, and a failed one waits for its time without holding up the others.
 public struct EnrolmentPlan: Sendable {
     public enum Step: Hashable, Sendable {
-        /// Redirect the pod and hand it over; first take it back from the proxy if `replacing`, as the proxy keeps what it
+        /// Redirect the pod, or redirect it otherwise, and hand it over; first take it back from the proxy if `replacing`, as the proxy keeps what it
         /// was told when a pod comes again with the same namespace.
         case enrol(ClusterState.Pod, replacing: Bool)
         /// Remove the redirection, then take the pod back.
@@ -33,6 +35,8 @@ public struct EnrolmentPlan: Sendable {
         public internal(set) var namespace: NamespaceID?
         /// What the proxy was told last.
         var handedOver: Identity?
+        /// How it is redirected.
+        var plan: RedirectionPlan?
 
         public var failure: Failure? {
             switch phase {
@@ -90,7 +94,7 @@ public struct EnrolmentPlan: Sendable {
         guard let entry = entries[pod.uid] else { return .enrol(pod, replacing: false) }
         let replacing = entry.handedOver.map { $0 != Identity(pod) } ?? false
         switch entry.phase {
-        case .enrolled: return replacing ? .enrol(pod, replacing: true) : nil
+        case .enrolled: return replacing || entry.plan != pod.plan ? .enrol(pod, replacing: replacing) : nil
         case .recorded: return .enrol(pod, replacing: replacing)
         case .waiting(let failure), .leaving(let failure):
             return failure.retryAt > now ? nil : .enrol(pod, replacing: replacing)
@@ -98,7 +102,7 @@ public struct EnrolmentPlan: Sendable {
     }
 
     public mutating func enrolled(_ pod: ClusterState.Pod, in namespace: NamespaceID) {
-        entries[pod.uid] = Entry(phase: .enrolled, namespace: namespace, handedOver: Identity(pod))
+        entries[pod.uid] = Entry(phase: .enrolled, namespace: namespace, handedOver: Identity(pod), plan: pod.plan)
     }
 
     /// `namespace` is where the redirection is, if it was installed before the failure.

@@ -16,14 +16,16 @@ public struct GuardedPodRedirector: PodRedirector {
 
     /// The record is written by the redirector before its first change, so that a guard without a record is none of a pod that
     /// is known.
-    public func install(uid: String, netns path: String, in namespace: NetworkNamespace) throws -> Bool {
-        let isBypassed = try redirector.install(uid: uid, netns: path, in: namespace)
-        try podGuard.attach(pod: uid, in: namespace)
+    public func install(
+        uid: String, netns path: String, in namespace: NetworkNamespace, plan: RedirectionPlan
+    ) throws -> Bool {
+        let isBypassed = try redirector.install(uid: uid, netns: path, in: namespace, plan: plan)
+        try podGuard.attach(pod: uid, in: namespace, plan: plan)
         return isBypassed
     }
 
-    public func resetConnections(uid: String, in namespace: NetworkNamespace) throws -> Int {
-        try redirector.resetConnections(uid: uid, in: namespace)
+    public func resetConnections(uid: String, in namespace: NetworkNamespace, plan: RedirectionPlan) throws -> Int {
+        try redirector.resetConnections(uid: uid, in: namespace, plan: plan)
     }
 
     /// The guard goes first: the record, by which both are found, goes with the redirection.

@@ -20,8 +20,10 @@ public struct KernelPodRedirector: PodRedirector {
 
     public func records() throws -> [PodRecord] { try Array(directory.all().values) }
 
-    public func install(uid: String, netns path: String, in namespace: NetworkNamespace) throws -> Bool {
-        let redirection = try redirection(uid, namespace)
+    public func install(
+        uid: String, netns path: String, in namespace: NetworkNamespace, plan: RedirectionPlan
+    ) throws -> Bool {
+        let redirection = try redirection(uid, namespace, plan)
         var record = PodRecord(uid: uid, netns: path, namespace: NamespaceID(namespace))
         if let earlier = try directory.read(uid: uid), earlier.namespace == record.namespace,
             try redirection.state() == .complete
@@ -34,8 +36,8 @@ public struct KernelPodRedirector: PodRedirector {
         return !record.isConnectionsReset
     }
 
-    public func resetConnections(uid: String, in namespace: NetworkNamespace) throws -> Int {
-        let count = try redirection(uid, namespace).destroyConnections()
+    public func resetConnections(uid: String, in namespace: NetworkNamespace, plan: RedirectionPlan) throws -> Int {
+        let count = try redirection(uid, namespace, plan).destroyConnections()
         if var record = try directory.read(uid: uid) {
             record.isConnectionsReset = true
             try directory.write(record)
@@ -59,9 +61,11 @@ public struct KernelPodRedirector: PodRedirector {
         try directory.remove(uid: uid)
     }
 
-    private func redirection(_ uid: String, _ namespace: NetworkNamespace) throws -> PodRedirection {
+    private func redirection(
+        _ uid: String, _ namespace: NetworkNamespace, _ plan: RedirectionPlan = RedirectionPlan()
+    ) throws -> PodRedirection {
         try PodRedirection(
-            pod: uid, namespace: namespace, stateDirectory: directory.path, capture: capture, pinDirectory: pinDirectory
-        )
+            pod: uid, namespace: namespace, stateDirectory: directory.path, plan: plan, capture: capture,
+            pinDirectory: pinDirectory)
     }
 }

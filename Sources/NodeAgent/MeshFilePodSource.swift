@@ -1,6 +1,7 @@
 public import Logging
 public import MeshFile
 import MeshState
+import Redirection
 
 /// A mesh file as the source: the state that its latest sound version describes.
 public struct MeshFilePodSource: PodSource {
@@ -38,6 +39,7 @@ extension ClusterState {
                 memberships[PodName(namespace: service.namespace, name: pod), default: [:]][name] = [:]
             }
         }
+        let shared = Dictionary(file.namespaces.map { ($0.name, PodExclusions($0.exclusions)) }) { first, _ in first }
         self.init(
             trustDomain: file.trustDomain,
             enrolmentLabel: file.enrolmentLabel,
@@ -46,7 +48,8 @@ extension ClusterState {
                 Pod(
                     uid: pod.uid, name: pod.name, namespace: pod.namespace, serviceAccount: pod.serviceAccount,
                     node: pod.node, addresses: pod.addresses, netns: pod.netns, labels: pod.labels,
-                    services: memberships[PodName(namespace: pod.namespace, name: pod.name)] ?? [:])
+                    services: memberships[PodName(namespace: pod.namespace, name: pod.name)] ?? [:],
+                    exclusions: PodExclusions(pod.exclusions).union(shared[pod.namespace] ?? PodExclusions()))
             },
             services: file.services.map { service in
                 Service(
@@ -60,5 +63,13 @@ extension ClusterState {
     private struct PodName: Hashable {
         let namespace: String
         let name: String
+    }
+}
+
+extension PodExclusions {
+    init(_ exclusions: MeshFile.Exclusions) {
+        self.init(
+            inboundPorts: Set(exclusions.inboundPorts), outboundPorts: Set(exclusions.outboundPorts),
+            outboundPrefixes: Set(exclusions.outboundPrefixes))
     }
 }

@@ -1,6 +1,7 @@
 import IPAddressing
 import LinuxNetworking
 import Logging
+import Redirection
 
 /// Carries out the enrolment plan of one node. Confined to the task that runs the agent.
 struct PodEnroller {
@@ -90,10 +91,10 @@ struct PodEnroller {
             guard let path = pod.netns else { return }
             let namespace = try namespaces.open(path: path)
             try check(namespace, holds: pod.addresses, path)
-            let bypassed = try redirector.install(uid: pod.uid, netns: path, in: namespace)
+            let bypassed = try redirector.install(uid: pod.uid, netns: path, in: namespace, plan: pod.plan)
             redirected = NamespaceID(namespace)
             if bypassed {
-                let count = try redirector.resetConnections(uid: pod.uid, in: namespace)
+                let count = try redirector.resetConnections(uid: pod.uid, in: namespace, plan: pod.plan)
                 metadata["connectionsReset"] = "\(count)"
             }
             if replacing {
@@ -102,6 +103,7 @@ struct PodEnroller {
             }
             try handoff.add(pod, in: namespace)
             held[pod.uid] = namespace
+            reportExclusions(of: pod, metadata)
             plan.enrolled(pod, in: NamespaceID(namespace))
             logger.info("Pod enrolled", metadata: metadata)
         } catch {
@@ -114,6 +116,18 @@ struct PodEnroller {
                 level: before == "\(error)" ? .debug : .error, "Pod not enrolled; will be tried again",
                 metadata: metadata)
         }
+    }
+
+    /// Each is a hole, and is to be seen when it appears.
+    private func reportExclusions(of pod: ClusterState.Pod, _ metadata: Logger.Metadata) {
+        let before = plan.entries[pod.uid]?.plan?.exclusions ?? PodExclusions()
+        guard pod.exclusions != before else { return }
+        var metadata = metadata
+        metadata["excluded"] = "\(pod.exclusions)"
+        logger.warning(
+            pod.exclusions.isEmpty
+                ? "Pod's plaintext holes are closed" : "Pod has plaintext holes: not captured, not guarded",
+            metadata: metadata)
     }
 
     /// The path could lead to another pod's namespace by mistake, or to the node's own: redirecting that would cut it off.

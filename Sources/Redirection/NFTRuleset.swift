@@ -1,3 +1,9 @@
+import IPAddressing
+
+extension IPPrefix {
+    fileprivate func holds(_ other: IPPrefix) -> Bool { length <= other.length && contains(other.address) }
+}
+
 /// The netfilter rules of an enrolled pod, as nft(8) reads them; one transaction that replaces what was there.
 ///
 /// Three chains, each with one duty:
@@ -50,7 +56,7 @@ public enum NFTRuleset {
             "oifname \"lo\" return",
             "ip daddr 127.0.0.0/8 return",
             "ip6 daddr ::1 return",
-        ] + exclusion("dport", plan.excludedOutboundPorts) + [
+        ] + outboundExclusions(plan.exclusions) + [
             "meta l4proto tcp redirect to :\(plan.outboundPort)"
         ]
     }
@@ -61,7 +67,7 @@ public enum NFTRuleset {
             "meta l4proto != tcp return",
             notNew,
             "tcp dport \(plan.tunnelPort) return",
-        ] + exclusion("dport", plan.excludedInboundPorts) + [
+        ] + exclusion("tcp dport", plan.exclusions.inboundPorts.sorted()) + [
             // Without a transparent listener the statement falls through, and the next rule would be the application:
             // hence the refusal.
             "meta l4proto tcp tproxy to :\(plan.inboundPort) accept",
@@ -78,17 +84,34 @@ public enum NFTRuleset {
             "meta l4proto != tcp return",
             "oifname \"lo\" return",
             "\(mark) == \(hexadecimal(RedirectionPlan.proxyMark)) return",
-        ] + exclusion("dport", plan.excludedOutboundPorts) + exclusion("sport", plan.excludedInboundPorts) + [
-            // The kernel's refusals, and the ends of connections that were reset at enrolment: no payload.
-            "tcp flags & (fin | syn | rst) == rst return",
-            "counter name \(droppedCounter) drop",
-        ]
+        ] + outboundExclusions(plan.exclusions)
+            // Whom the pod opens a connection to has no say in it by the port that it comes from.
+            + exclusion("\(answering) tcp sport", plan.exclusions.inboundPorts.sorted()) + [
+                // The kernel's refusals, and the ends of connections that were reset at enrolment: no payload.
+                "tcp flags & (fin | syn | rst) == rst return",
+                "counter name \(droppedCounter) drop",
+            ]
     }
 
     private static let mark = "meta mark & \(hexadecimal(RedirectionPlan.markMask))"
 
-    private static func exclusion(_ field: String, _ ports: Set<UInt16>) -> [String] {
-        ports.isEmpty ? [] : ["tcp \(field) { \(ports.sorted().map(String.init).joined(separator: ", ")) } return"]
+    private static let answering = "tcp flags & (syn | ack) != syn"
+
+    private static func outboundExclusions(_ exclusions: PodExclusions) -> [String] {
+        func prefixes(_ family: IPAddress.Family) -> [String] {
+            // Sets of intervals have none within another.
+            exclusions.outboundPrefixes.filter { prefix in
+                prefix.address.family == family
+                    && !exclusions.outboundPrefixes.contains { $0 != prefix && $0.holds(prefix) }
+            }.map(\.description).sorted()
+        }
+        return exclusion("tcp dport", exclusions.outboundPorts.sorted()) + exclusion("ip daddr", prefixes(.v4))
+            + exclusion("ip6 daddr", prefixes(.v6))
+    }
+
+    private static func exclusion(_ field: String, _ values: [some CustomStringConvertible]) -> [String] {
+        let list = values.map(\.description).joined(separator: ", ")
+        return values.isEmpty ? [] : ["\(field) { \(list) } return"]
     }
 
     private static func hexadecimal(_ value: UInt32) -> String { "0x" + String(value, radix: 16) }

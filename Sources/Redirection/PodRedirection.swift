@@ -64,6 +64,8 @@ public struct PodRedirection: Sendable {
         case routing
         /// From now on connections are led to the proxy, and no others leave.
         case capture
+        /// Ends connections that an earlier plan excluded and this one does not.
+        case exclusions
         /// Takes what the other backend left away; and notes what the rules look like, so that a change to them is seen.
         case digest
     }
@@ -82,7 +84,7 @@ public struct PodRedirection: Sendable {
             case .routing: try addRouting()
             case .capture:
                 if let capture {
-                    try capture.capture(pod: pod, in: namespace)
+                    try capture.capture(pod: pod, in: namespace, plan: plan)
                 } else {
                     try nft().apply(NFTRuleset.render(plan))
                 }
@@ -93,18 +95,23 @@ public struct PodRedirection: Sendable {
                 } else {
                     try removeRules()
                 }
+            case .exclusions: try endExcluded()
             }
         }
     }
 
     private func writeRecord() throws(RedirectionError) {
         // A record of this namespace stays: what it holds is from before any change, the current values are not.
-        if try record() != nil { return }
+        if let record = try record() {
+            // Until `endExcluded` has been there.
+            return try note(record.exclusions.union(plan.exclusions), in: record)
+        }
         let settings = try RequiredSetting.present().map { (setting) throws(RedirectionError) in
             RedirectionRecord.Setting(
                 name: setting.name, value: try kernel { () throws(Errno) in try Sysctl.read(setting.name) })
         }
-        let record = RedirectionRecord(bootID: try bootID(), namespace: identity, settings: settings)
+        let record = RedirectionRecord(
+            bootID: try bootID(), namespace: identity, settings: settings, exclusions: plan.exclusions)
         try file.write(record.text)
     }
 
@@ -146,6 +153,21 @@ public struct PodRedirection: Sendable {
         if record.rulesetDigest == digest { return }
         record.rulesetDigest = digest
         try file.write(record.text)
+    }
+
+    private func note(_ exclusions: PodExclusions, in record: RedirectionRecord) throws(RedirectionError) {
+        if record.exclusions == exclusions { return }
+        var record = record
+        record.exclusions = exclusions
+        try file.write(record.text)
+    }
+
+    /// They would hang at the guard, or go on in plaintext to where it does not stand.
+    private func endExcluded() throws(RedirectionError) {
+        guard let record = try record() else { return }
+        guard record.exclusions != plan.exclusions else { return }
+        try destroy { record.exclusions.mayHold(local: $0.local, remote: $0.remote) }
+        try note(plan.exclusions, in: record)
     }
 
     // MARK: - Removing
@@ -257,11 +279,15 @@ public struct PodRedirection: Sendable {
     /// connections of the pod: the application's end of a redirected connection cannot be told from an old one.
     @discardableResult
     public func destroyConnections() throws(RedirectionError) -> Int {
-        try inside { () throws(RedirectionError) in
-            try kernel { () throws(Errno) in
-                let own = Set(try RouteSocket().addresses().map(\.address))
-                return try SocketDiagnostics.destroyTCP { passesBy($0, own) }
-            }
+        try inside { () throws(RedirectionError) in try destroy { _ in true } }
+    }
+
+    /// Of the connections that go around the proxy and may not. In the namespace.
+    @discardableResult
+    private func destroy(_ isMeant: (SocketDiagnostics.TCPSocketEntry) -> Bool) throws(RedirectionError) -> Int {
+        try kernel { () throws(Errno) in
+            let own = Set(try RouteSocket().addresses().map(\.address))
+            return try SocketDiagnostics.destroyTCP { isMeant($0) && passesBy($0, own) }
         }
     }
 
@@ -269,8 +295,7 @@ public struct PodRedirection: Sendable {
         let mark = socket.mark & RedirectionPlan.markMask
         return mark != RedirectionPlan.proxyMark && mark != RedirectionPlan.loopMark
             && !socket.remote.ip.isLoopback && !socket.local.ip.isLoopback && !own.contains(socket.remote.ip)
-            && !plan.excludedOutboundPorts.contains(socket.remote.port)
-            && !plan.excludedInboundPorts.contains(socket.local.port)
+            && !plan.exclusions.mayHold(local: socket.local, remote: socket.remote)
     }
 
     // MARK: -

@@ -18,6 +18,7 @@ public enum RedirectionError: Error, Equatable, Sendable {
     case noCgroups(String)
     /// Programs that load, but do not do what they should.
     case selfTestFailed(String)
+    case tooManyExclusions(PodExclusions)
     /// The guard has nowhere to stand: with the interfaces found.
     case noHostEnd([String])
 }
@@ -46,6 +47,10 @@ extension RedirectionError: CustomStringConvertible {
             reason
         case .selfTestFailed(let reason):
             "self-test: \(reason)"
+        case .tooManyExclusions(let exclusions):
+            "at most \(PodExclusions.portsMax) ports can be excluded in each direction, and \(PodExclusions.prefixesMax) "
+                + "prefixes: there are \(exclusions.inboundPorts.count), \(exclusions.outboundPorts.count) and "
+                + "\(exclusions.outboundPrefixes.count)"
         case .noHostEnd(let interfaces):
             "the guard finds no veth of the pod with its other end in the agent's own network namespace (the pod has "
                 + (interfaces.isEmpty ? "no interface" : interfaces.joined(separator: ", ")) + ")"

@@ -6,10 +6,8 @@ public struct RedirectionPlan: Hashable, Sendable {
     public var inboundPort: UInt16 = 15006
     /// Where the proxy takes tunnels; not redirected.
     public var tunnelPort: UInt16 = 15008
-    /// Destination ports that the pod reaches directly, in plaintext.
-    public var excludedOutboundPorts: Set<UInt16> = []
-    /// Ports of the pod that are reached directly, in plaintext.
-    public var excludedInboundPorts: Set<UInt16> = []
+    /// What goes around the proxy, in plaintext.
+    public var exclusions = PodExclusions()
 
     public init() {}
 

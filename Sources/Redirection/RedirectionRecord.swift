@@ -14,20 +14,27 @@ struct RedirectionRecord: Equatable {
     let bootID: String
     let namespace: String
     let settings: [Setting]
+    /// Which connections may go around the proxy, now or until those of an earlier plan are ended.
+    var exclusions = PodExclusions()
     /// Of the ruleset as nft lists it after installation; `nil` until then.
     var rulesetDigest: String?
 
     var text: String {
         var lines = [RedirectionRecord.title, "boot \(bootID)", "namespace \(namespace)"]
         lines += settings.map { "sysctl \($0.name) \($0.value)" }
+        lines += exclusions.words.map { "excluded \($0)" }
         if let rulesetDigest { lines.append("ruleset \(rulesetDigest)") }
         return lines.joined(separator: "\n") + "\nend\n"
     }
 
-    init(bootID: String, namespace: String, settings: [Setting], rulesetDigest: String? = nil) {
+    init(
+        bootID: String, namespace: String, settings: [Setting], exclusions: PodExclusions = PodExclusions(),
+        rulesetDigest: String? = nil
+    ) {
         self.bootID = bootID
         self.namespace = namespace
         self.settings = settings
+        self.exclusions = exclusions
         self.rulesetDigest = rulesetDigest
     }
 
@@ -43,6 +50,10 @@ struct RedirectionRecord: Equatable {
             guard let space = setting.firstIndex(of: " ") else { return nil }
             let value = setting[setting.index(after: space)...]
             settings.append(Setting(name: String(setting[..<space]), value: String(value)))
+            lines.removeFirst()
+        }
+        while let line = lines.first, let word = RedirectionRecord.field("excluded", line) {
+            guard exclusions.insert(word: word[...]) else { return nil }
             lines.removeFirst()
         }
         if let line = lines.popFirst() {

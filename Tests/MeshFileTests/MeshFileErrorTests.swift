@@ -48,6 +48,42 @@ struct MeshFileErrorTests {
 
     static let cases: [Case] = [
         Case(
+            "exclusions that are none",
+            (
+                "labels: {culvert.dev/mtls-enabled: \"true\"}",
+                "excludeInboundPorts: [0, 15008, \"80\"]\n    excludeOutboundPorts: 25"
+            ),
+            (
+                "serviceAccount: web",
+                "excludeOutboundCIDRs: [10.0.0.1/8, 0.0.0.0/0, \"fd00:0::/8\", \"::ffff:10.0.0.0/104\", 10.1.0.0/16]"
+            ),
+            errors: [
+                "mesh.yaml:4:27: expected an excluded inbound port as a number from 1 to 65535, got the number 0",
+                "mesh.yaml:4:30: expected an excluded inbound port of the application, got 15008, which is the proxy's own",
+                "mesh.yaml:4:37: expected an excluded inbound port as a number from 1 to 65535, got \"80\"",
+                "mesh.yaml:5:27: expected excluded outbound ports as a list, got the number 25",
+                """
+                mesh.yaml:10:28: expected an excluded CIDR such as 10.1.0.0/16, with no bits set beyond its length, \
+                got "10.0.0.1/8"
+                """,
+                "mesh.yaml:10:40: expected an excluded CIDR that is not everything, got \"0.0.0.0/0\"; *",
+                """
+                mesh.yaml:10:51: expected an excluded CIDR such as 10.1.0.0/16, with no bits set beyond its length, \
+                got "fd00:0::/8"
+                """,
+                """
+                mesh.yaml:10:65: expected an excluded CIDR such as 10.1.0.0/16, with no bits set beyond its length, \
+                got "::ffff:10.0.0.0/104"
+                """,
+            ]),
+        Case(
+            "more exclusions than there may be",
+            (
+                "serviceAccount: web",
+                "excludeInboundPorts: [\((1...33).map(String.init).joined(separator: ", "))]"
+            ),
+            errors: ["mesh.yaml:9:26: expected at most 32 excluded inbound ports, got 33"]),
+        Case(
             "an unknown key at the top", ("services:", "servics:"),
             errors: [
                 """
@@ -60,7 +96,8 @@ struct MeshFileErrorTests {
             errors: [
                 """
                 mesh.yaml:9:5: expected in a pod one of the keys uid, name, namespace, node, addresses, \
-                serviceAccount, netns, labels, got "serviceaccount"
+                serviceAccount, netns, labels, excludeInboundPorts, excludeOutboundPorts, excludeOutboundCIDRs, \
+                got "serviceaccount"
                 """
             ]),
         Case(

@@ -1,6 +1,7 @@
 import IPAddressing
 import MeshFile
 import MeshState
+import Redirection
 import SPIFFE
 import Testing
 
@@ -79,6 +80,27 @@ struct ClusterStateTests {
             return
         }
         #expect(tunnel.authority.description == "10.0.0.1:8080")
+    }
+
+    @Test("a pod's exclusions are its own and its namespace's")
+    func exclusions() throws {
+        let file = try MeshFile.parse(
+            text: """
+                trustDomain: culvert.demo
+                namespaces:
+                  - {name: shop, excludeInboundPorts: [9100], excludeOutboundCIDRs: [169.254.169.254]}
+                pods:
+                  - {uid: u1, name: web, namespace: shop, node: a, addresses: [10.0.0.1], excludeOutboundPorts: [25, 465]}
+                  - {uid: u2, name: db, namespace: shop, node: a, addresses: [10.0.0.2], excludeInboundPorts: [9187]}
+                """, name: "mesh.yaml")
+        #expect(
+            ClusterState(file).pods.map(\.exclusions.description) == [
+                "inbound:9100, outbound:25, outbound:465, outbound:169.254.169.254/32",
+                "inbound:9100, inbound:9187, outbound:169.254.169.254/32",
+            ])
+        // Whatever the file has room for, the kernel's tables have.
+        #expect(2 * MeshFile.Exclusions.portsMax <= PodExclusions.portsMax)
+        #expect(2 * MeshFile.Exclusions.prefixesMax <= PodExclusions.prefixesMax)
     }
 
     @Test("publishes enrolled pods of all nodes as HBONE, others in plain, and omits what has no identity")

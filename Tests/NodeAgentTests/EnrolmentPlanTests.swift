@@ -1,3 +1,4 @@
+import Redirection
 import Testing
 
 @testable import NodeAgent
@@ -65,6 +66,17 @@ struct EnrolmentPlanTests {
         #expect(shown(plan.steps(desired: [changed], observed: ["web": here], now: later)) == ["replace web"])
         plan.enrolled(changed, in: here)
         #expect(plan.steps(desired: [changed], observed: ["web": here], now: later).isEmpty)
+    }
+
+    @Test("redirects a pod otherwise when its exclusions changed, and the proxy keeps it")
+    func exclusions() throws {
+        var plan = EnrolmentPlan()
+        plan.enrolled(try pod("web"), in: here)
+        let changed = try pod("web", exclusions: PodExclusions(outboundPorts: [25]))
+        #expect(shown(plan.steps(desired: [changed], observed: ["web": here], now: now)) == ["enrol web"])
+        plan.enrolled(changed, in: here)
+        #expect(plan.steps(desired: [changed], observed: ["web": here], now: now).isEmpty)
+        #expect(shown(plan.steps(desired: [try pod("web")], observed: ["web": here], now: now)) == ["enrol web"])
     }
 
     @Test("adopts what an earlier agent left and is still wanted, withdraws the rest")

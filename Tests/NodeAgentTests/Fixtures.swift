@@ -2,6 +2,7 @@ import IPAddressing
 import LinuxNetworking
 import MeshFile
 import MeshState
+import Redirection
 import SPIFFE
 import Synchronization
 import Testing
@@ -15,12 +16,13 @@ func pod(
     node: String = "node-a",
     address: String? = nil,
     netns: String?? = .none,
-    labels: [String: String] = [:]
+    labels: [String: String] = [:],
+    exclusions: PodExclusions = PodExclusions()
 ) throws -> ClusterState.Pod {
     let address = try #require(IPAddress(address ?? "10.0.0.1"))
     return ClusterState.Pod(
         uid: uid, name: uid, namespace: namespace, serviceAccount: serviceAccount, node: node, addresses: [address],
-        netns: netns ?? "/run/netns/\(uid)", labels: labels)
+        netns: netns ?? "/run/netns/\(uid)", labels: labels, exclusions: exclusions)
 }
 
 /// Namespace `shop` is enrolled, `open` is not.
@@ -111,7 +113,9 @@ final class ScriptedRedirector: PodRedirector {
 
     func records() throws -> [PodRecord] { state.withLock { Array($0.records.values) } }
 
-    func install(uid: String, netns path: String, in namespace: NetworkNamespace) throws -> Bool {
+    func install(
+        uid: String, netns path: String, in namespace: NetworkNamespace, plan: RedirectionPlan
+    ) throws -> Bool {
         try act("install", uid)
         return state.withLock { state in
             let isNew = state.records[uid] == nil
@@ -121,7 +125,7 @@ final class ScriptedRedirector: PodRedirector {
         }
     }
 
-    func resetConnections(uid: String, in namespace: NetworkNamespace) throws -> Int {
+    func resetConnections(uid: String, in namespace: NetworkNamespace, plan: RedirectionPlan) throws -> Int {
         try act("reset", uid)
         state.withLock { _ = $0.bypassed.remove(uid) }
         return 1

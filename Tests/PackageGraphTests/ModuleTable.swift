@@ -41,7 +41,7 @@ let modules: [Module] = [
     Module("PostgreSQL", ["CPostgreSQL"], ["Dispatch"], foundation: .none),
     Module("Authority", ["SPIFFE", "PostgreSQL"], x509.union(["GRDB", "Logging"]), foundation: .whole),
     Module("WorkloadIdentity", ["SPIFFE"], x509.union(["Logging"])),
-    Module("MeshFile", ["SPIFFE", "IPAddressing"], ["Yams"]),
+    Module("MeshFile", ["SPIFFE", "MeshState", "IPAddressing"], ["Yams"]),
     Module("Observability", [], ["Hummingbird", "HTTPTypes", "Logging"]),
     Module(
         "MeshAPI", ["SPIFFE", "MeshState", "IPAddressing", "LinuxNetworking"],

@@ -28,9 +28,11 @@ final class CaptureFixture: Sendable {
 
     func capture() throws -> SocketCapture { try SocketCapture(directory: pins, proxyCgroup: cgroup) }
 
-    func redirection(_ capture: SocketCapture?) throws -> PodRedirection {
+    func redirection(
+        _ capture: SocketCapture?, _ plan: RedirectionPlan = RedirectionPlan()
+    ) throws -> PodRedirection {
         try PodRedirection(
-            pod: "pod-1", namespace: pod.namespace, stateDirectory: base.directory, capture: capture,
+            pod: "pod-1", namespace: pod.namespace, stateDirectory: base.directory, plan: plan, capture: capture,
             pinDirectory: pins)
     }
 

@@ -98,7 +98,7 @@ struct PodRedirectionLifecycleTests {
         let fixture = try PodFixture()
         try fixture.redirection().install()
         var plan = RedirectionPlan()
-        plan.excludedInboundPorts = [9100]
+        plan.exclusions.inboundPorts = [9100]
         try fixture.redirection(plan: plan).install()
         #expect(try fixture.redirection().state() == .complete)
         #expect(try fixture.pod.shell("nft list ruleset").contains("9100"))
@@ -374,8 +374,8 @@ struct PodRedirectionTrafficTests {
     func excluded(_ family: IPAddress.Family) throws {
         let fixture = try PodFixture()
         var plan = RedirectionPlan()
-        plan.excludedOutboundPorts = [9000]
-        plan.excludedInboundPorts = [9001]
+        plan.exclusions.outboundPorts = [9000]
+        plan.exclusions.inboundPorts = [9001]
         try fixture.redirection(plan: plan).install()
         for (client, server, port) in [
             (fixture.pod, fixture.peer, 9000 as UInt16), (fixture.peer, fixture.pod, 9001),

@@ -6,7 +6,7 @@ import PackagePlugin
 struct CompileBPF: BuildToolPlugin {
     /// By name: the package manager remembers a plugin's answer and would not see a new file.
     private static let programs = ["connect", "guard", "lookup"]
-    private static let headers = ["culvert.h"]
+    private static let headers = ["culvert.h", "policy.h"]
 
     func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
         let sources = context.package.directoryURL.appending(path: "bpf")

@@ -26,7 +26,7 @@ public final class PodGuard: Sendable {
     /// Where pins are unless told otherwise.
     public static let standardDirectory = "/sys/fs/bpf/culvert"
 
-    static let maps = ["enrolled", "guard_counts", "guard_events"]
+    static let maps = ["enrolled", "guard_counts", "guard_events", "guard_policies"]
 
     public let mode: Mode
     private let attachment: Attachment
@@ -36,6 +36,7 @@ public final class PodGuard: Sendable {
     private let events: GuardEventRing
     private let enrolled: BPFMap<culvert_address, culvert_enrolled>
     private let counts: BPFMap<culvert_guard_key, culvert_guard_count>
+    private let policies: BPFMap<UInt32, culvert_policy>
     /// Changes to the enrolled addresses are made in several calls.
     private let updating = Mutex(())
 
@@ -53,6 +54,7 @@ public final class PodGuard: Sendable {
         object = try BPFObject(.guard, pins: pins.path)
         enrolled = try object.map("enrolled", culvert_address.self, culvert_enrolled.self)
         counts = try object.map("guard_counts", culvert_guard_key.self, culvert_guard_count.self)
+        policies = try object.map("guard_policies", UInt32.self, culvert_policy.self)
         events = try GuardEventRing(map: object.map("guard_events"))
     }
 
@@ -61,10 +63,15 @@ public final class PodGuard: Sendable {
     /// Puts the guard on every veth of the pod, or completes or renews what is there; and counts its addresses as enrolled, the
     /// link-local ones too.
     ///
-    /// From then on no TCP passes between it and an enrolled address but the tunnel. Answers the host's interfaces.
+    /// From then on no TCP passes between it and an enrolled address but the tunnel, and what `plan` excludes. Answers the host's
+    /// interfaces.
     @discardableResult
-    public func attach(pod uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> [UInt32] {
+    public func attach(
+        pod uid: String, in namespace: NetworkNamespace, plan: RedirectionPlan = RedirectionPlan()
+    ) throws(RedirectionError) -> [UInt32] {
+        let policy = try culvert_policy(plan)
         let ends = try HostEnd.all(of: namespace, in: host)
+        for end in ends { try policies.set(end.interface, policy) }
         try pins.makeDirectory(ofPod: uid)
         try host.entered { () throws(RedirectionError) in
             var kept: Set<String> = []
@@ -142,6 +149,7 @@ public final class PodGuard: Sendable {
         guard let guarding = GuardAttachment(name: name) else { return }
         try guarding.detach(pin: path(name, ofPod: uid))
         try setAddresses([], of: guarding.interface)
+        try policies.remove(guarding.interface)
         for key in try counts.keys(blank: culvert_guard_key()) where key.interface == guarding.interface {
             try counts.remove(key)
         }

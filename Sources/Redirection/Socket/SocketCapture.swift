@@ -11,19 +11,21 @@ import LinuxNetworking
 /// lookup program in each pod chooses the proxy's listener. Links and maps are pinned: they outlive the agent, and the next one puts
 /// its programs in place of the old ones. Without a listener every connection is refused.
 public final class SocketCapture: Sendable {
-    static let maps = ["captured"]
+    static let maps = ["captured", "captured_policies"]
     static let hooks: [(pin: String, program: String, type: Int32)] = [
         ("connect4", "capture_connect4", 10), ("connect6", "capture_connect6", 11),
     ]
     static let lookup = "lookup"
     static let listeners = "listeners"
     private static let ownAddresses = "own_addresses"
+    private static let policy = "policy"
     /// BPF_SK_LOOKUP.
     private static let lookupType: Int32 = 36
 
     private let pins: PinDirectory
     private let object: BPFObject
     private let captured: BPFMap<UInt64, culvert_captured>
+    private let policies: BPFMap<UInt64, culvert_policy>
     private let proxyCgroup: UInt64
 
     /// Loads the programs and puts them on the root of the cgroups. Connections made by processes in `proxyCgroup`, a directory below
@@ -41,6 +43,7 @@ public final class SocketCapture: Sendable {
         pins = try PinDirectory(directory)
         object = try BPFObject(.connect, pins: pins.path)
         captured = try object.map("captured", UInt64.self, culvert_captured.self)
+        policies = try object.map("captured_policies", UInt64.self, culvert_policy.self)
         let target = try Cgroup.open(root)
         for hook in Self.hooks {
             try attach(
@@ -65,13 +68,17 @@ public final class SocketCapture: Sendable {
 
     /// From now on the pod's connections go to the proxy, both ways, or are refused. The pod's routes are there already.
     ///
-    /// For a pod that is captured already, renews programs and addresses in place.
-    func capture(pod uid: String, in namespace: NetworkNamespace) throws(RedirectionError) {
+    /// For a pod that is captured already, renews programs, addresses and policy in place.
+    func capture(
+        pod uid: String, in namespace: NetworkNamespace, plan: RedirectionPlan
+    ) throws(RedirectionError) {
+        let policy = try culvert_policy(plan)
         try pins.makeDirectory(ofPod: uid)
         let directory = pins.directory(ofPod: uid)
         let program = try BPFObject(.lookup, pins: directory)
         let own = try setAddresses(
             of: namespace, in: try program.map(Self.ownAddresses, culvert_address.self, UInt32.self))
+        try program.map(Self.policy, UInt32.self, culvert_policy.self).set(0, policy)
         try attach(
             try program.program("choose_listener"), to: namespace.descriptor, type: Self.lookupType,
             pin: directory + "/" + Self.lookup)
@@ -80,7 +87,9 @@ public final class SocketCapture: Sendable {
         entry.pod = Self.digest(uid)
         let first = own.prefix(Int(CULVERT_OWN_ADDRESSES)).flatMap(\.mappedBytes)
         withUnsafeMutableBytes(of: &entry.own) { $0.copyBytes(from: first) }
-        try captured.set(try Self.cookie(of: namespace), entry)
+        let cookie = try Self.cookie(of: namespace)
+        try policies.set(cookie, policy)
+        try captured.set(cookie, entry)
     }
 
     private func setAddresses(
@@ -145,12 +154,21 @@ public final class SocketCapture: Sendable {
             for key in try captured.keys(blank: 0)
             where try captured.value(of: key, blank: culvert_captured())?.pod == digest(uid) {
                 try captured.remove(key)
+                try removePolicy(of: key, pins.path)
             }
         }
         let own = pins.directory(ofPod: uid)
         try BPFLink.open(pin: own + "/" + lookup)?.detach()
-        for name in [lookup, listeners, ownAddresses] { try PinDirectory.unpin(own + "/" + name) }
+        for name in [lookup, listeners, ownAddresses, policy] { try PinDirectory.unpin(own + "/" + name) }
         try pins.removeDirectory(ofPod: uid)
+    }
+
+    private static func removePolicy(of cookie: UInt64, _ directory: String) throws(RedirectionError) {
+        let path = directory + "/captured_policies"
+        let result = cbpf_open_pin(path)
+        if result == -ENOENT { return }
+        let map = OwnedDescriptor(adopting: try kernel(result, "open \(path)"))
+        try BPFMap<UInt64, culvert_policy>(descriptor: map.raw, name: "captured_policies").remove(cookie)
     }
 
     /// Detaches the hooks and removes what is pinned, when no pod is captured any more.
