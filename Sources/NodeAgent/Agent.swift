@@ -29,6 +29,7 @@ public final class Agent: Service {
     private let publisher: any MeshPublisher
     private let meshGuard: (any MeshGuard)?
     private let verificationInterval: Duration
+    private let drainTimeout: Duration
     private let onExit: OnExit
     private let logger: Logger
 
@@ -39,10 +40,13 @@ public final class Agent: Service {
     private let wakeUp: AsyncStream<Void>.Continuation
 
     /// Every `verificationInterval` a few pods are compared with the kernel, and what somebody else changed is mended.
+    /// `drainTimeout` is what connections through the proxy have when their pod is withdrawn; the proxy's own, which is to be shorter,
+    /// comes first.
     public init(
         node: String, source: any PodSource, namespaces: any PodNamespaces = KernelPodNamespaces(),
         redirector: any PodRedirector, handoff: any PodHandoff, publisher: any MeshPublisher,
-        meshGuard: (any MeshGuard)? = nil, verificationInterval: Duration = .seconds(5), onExit: OnExit, logger: Logger
+        meshGuard: (any MeshGuard)? = nil, verificationInterval: Duration = .seconds(5),
+        drainTimeout: Duration = .seconds(30), onExit: OnExit, logger: Logger
     ) {
         self.node = node
         self.source = source
@@ -52,6 +56,7 @@ public final class Agent: Service {
         self.publisher = publisher
         self.meshGuard = meshGuard
         self.verificationInterval = verificationInterval
+        self.drainTimeout = drainTimeout
         self.onExit = onExit
         self.logger = logger
         (wakeUps, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -105,7 +110,8 @@ public final class Agent: Service {
 
     private func reconcileUntilStopped(_ start: AsyncStream<Never>.Continuation) async throws {
         var enroller = try PodEnroller(
-            node: node, namespaces: namespaces, redirector: redirector, handoff: handoff, logger: logger)
+            node: node, namespaces: namespaces, redirector: redirector, handoff: handoff, drainTimeout: drainTimeout,
+            logger: logger)
         var published: ClusterState?
         var isGuardPublished = false
         var verification = ContinuousClock.now + verificationInterval
@@ -132,7 +138,7 @@ public final class Agent: Service {
             start.finish()
         }
         guard !Task.isCancelled, onExit == .remove else { return }
-        enroller.withdrawAll(now: .now)
+        await enroller.withdrawAll()
         await handoff.settle()
         meshGuard?.removeIfUnused()
     }

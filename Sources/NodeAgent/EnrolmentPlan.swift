@@ -9,8 +9,12 @@ public struct EnrolmentPlan: Sendable {
         /// Redirect the pod, or redirect it otherwise, and hand it over; first take it back from the proxy if `replacing`, as the proxy keeps what it
         /// was told when a pod comes again with the same namespace.
         case enrol(ClusterState.Pod, replacing: Bool)
-        /// Remove the redirection, then take the pod back.
-        case withdraw(uid: String)
+        /// Let new connections pass the proxy by, and take the pod back from it.
+        ///
+        /// A pod that has moved to another namespace has nobody left in the old one to wait for.
+        case withdraw(uid: String, drains: Bool)
+        /// Remove the redirection, unless the proxy still has connections of the pod and there is time left for them.
+        case finish(uid: String, isDue: Bool)
     }
 
     public enum Phase: Hashable, Sendable {
@@ -21,6 +25,8 @@ public struct EnrolmentPlan: Sendable {
         case waiting(Failure)
         /// No longer wanted, but still redirected.
         case leaving(Failure)
+        /// New connections are the pod's own; the proxy has until `deadline` for those that it carries.
+        case draining(checkAt: ContinuousClock.Instant, deadline: ContinuousClock.Instant)
     }
 
     public struct Failure: Hashable, Sendable {
@@ -41,7 +47,7 @@ public struct EnrolmentPlan: Sendable {
         public var failure: Failure? {
             switch phase {
             case .waiting(let failure), .leaving(let failure): failure
-            case .recorded, .enrolled: nil
+            case .recorded, .enrolled, .draining: nil
             }
         }
     }
@@ -76,18 +82,20 @@ public struct EnrolmentPlan: Sendable {
     ) -> [Step] {
         let wanted = Dictionary(desired.map { ($0.uid, $0) }) { first, _ in first }
         var withdrawals: [Step] = []
+        var busy: Set<String> = []
         for (uid, entry) in entries.sorted(by: { $0.key < $1.key }) {
             let moved = entry.namespace != nil && observed[uid] != nil && entry.namespace != observed[uid]
             guard wanted[uid] == nil || moved else { continue }
-            if case .leaving(let failure) = entry.phase, failure.retryAt > now { continue }
-            withdrawals.append(.withdraw(uid: uid))
+            // A pod in a new namespace is withdrawn from the old one first: its turn comes when that is done.
+            busy.insert(uid)
+            switch entry.phase {
+            case .leaving(let failure) where failure.retryAt > now: continue
+            case .draining(let checkAt, let deadline):
+                if checkAt <= now { withdrawals.append(.finish(uid: uid, isDue: moved || deadline <= now)) }
+            case .recorded, .enrolled, .waiting, .leaving: withdrawals.append(.withdraw(uid: uid, drains: !moved))
+            }
         }
-        // A pod in a new namespace is withdrawn from the old one first: its turn comes when that is done.
-        let busy = Set(withdrawals)
-        let enrolments = desired.compactMap { pod in
-            busy.contains(.withdraw(uid: pod.uid)) ? nil : enrolment(of: pod, now: now)
-        }
-        return withdrawals + enrolments
+        return withdrawals + desired.compactMap { busy.contains($0.uid) ? nil : enrolment(of: $0, now: now) }
     }
 
     private func enrolment(of pod: ClusterState.Pod, now: ContinuousClock.Instant) -> Step? {
@@ -95,7 +103,8 @@ public struct EnrolmentPlan: Sendable {
         let replacing = entry.handedOver.map { $0 != Identity(pod) } ?? false
         switch entry.phase {
         case .enrolled: return replacing || entry.plan != pod.plan ? .enrol(pod, replacing: replacing) : nil
-        case .recorded: return .enrol(pod, replacing: replacing)
+        // What still drains, goes on beside what is new.
+        case .recorded, .draining: return .enrol(pod, replacing: replacing)
         case .waiting(let failure), .leaving(let failure):
             return failure.retryAt > now ? nil : .enrol(pod, replacing: replacing)
         }
@@ -120,6 +129,18 @@ public struct EnrolmentPlan: Sendable {
         guard entries[uid]?.phase == .enrolled else { return }
         entries[uid]?.phase = .recorded
     }
+
+    /// New connections pass the proxy by; also when it was asked whether it is done, and is not.
+    public mutating func draining(uid: String, until deadline: ContinuousClock.Instant, now: ContinuousClock.Instant) {
+        guard var entry = entries[uid] else { return }
+        var deadline = deadline
+        if case .draining(_, let earlier) = entry.phase { deadline = earlier }
+        entry.phase = .draining(checkAt: min(now + Self.drainCheckInterval, max(deadline, now)), deadline: deadline)
+        entry.handedOver = nil
+        entries[uid] = entry
+    }
+
+    private static let drainCheckInterval = Duration.milliseconds(100)
 
     public mutating func withdrawn(uid: String) {
         entries[uid] = nil

@@ -20,20 +20,21 @@ public struct KernelPodRedirector: PodRedirector {
 
     public func records() throws -> [PodRecord] { try Array(directory.all().values) }
 
-    public func install(
-        uid: String, netns path: String, in namespace: NetworkNamespace, plan: RedirectionPlan
-    ) throws -> Bool {
-        let redirection = try redirection(uid, namespace, plan)
+    public func record(uid: String, netns path: String, in namespace: NetworkNamespace, plan: RedirectionPlan) throws {
         var record = PodRecord(uid: uid, netns: path, namespace: NamespaceID(namespace))
         if let earlier = try directory.read(uid: uid), earlier.namespace == record.namespace,
-            try redirection.state() == .complete
+            try redirection(uid, namespace, plan).state() == .complete
         {
             record.isConnectionsReset = earlier.isConnectionsReset
         }
-        // Before the first rule, so that there is none that nobody knows of.
         try directory.write(record)
-        try redirection.install()
-        return !record.isConnectionsReset
+    }
+
+    public func install(
+        uid: String, netns path: String, in namespace: NetworkNamespace, plan: RedirectionPlan
+    ) throws -> Bool {
+        try redirection(uid, namespace, plan).install()
+        return try directory.read(uid: uid)?.isConnectionsReset != true
     }
 
     public func resetConnections(uid: String, in namespace: NetworkNamespace, plan: RedirectionPlan) throws -> Int {
@@ -51,6 +52,14 @@ public struct KernelPodRedirector: PodRedirector {
         case .absent: ["redirection"]
         case .partial(let missing): missing
         }
+    }
+
+    public func release(uid: String, from namespace: NetworkNamespace) throws {
+        try redirection(uid, namespace).release()
+    }
+
+    public func proxiedConnections(uid: String, in namespace: NetworkNamespace) throws -> Int {
+        try redirection(uid, namespace).proxiedConnections()
     }
 
     public func remove(uid: String, from namespace: NetworkNamespace?) throws {

@@ -11,6 +11,7 @@ struct PodEnroller {
     private let namespaces: any PodNamespaces
     private let redirector: any PodRedirector
     private let handoff: any PodHandoff
+    private let drainTimeout: Duration
     private let logger: Logger
     /// Kept open while the pod is enrolled: the redirection can be removed even when the path leads elsewhere by then.
     private var held: [String: NetworkNamespace] = [:]
@@ -22,12 +23,13 @@ struct PodEnroller {
 
     init(
         node: String, namespaces: any PodNamespaces, redirector: any PodRedirector, handoff: any PodHandoff,
-        logger: Logger
+        drainTimeout: Duration, logger: Logger
     ) throws {
         self.node = node
         self.namespaces = namespaces
         self.redirector = redirector
         self.handoff = handoff
+        self.drainTimeout = drainTimeout
         self.logger = logger
         plan = EnrolmentPlan(recorded: try redirector.records())
     }
@@ -70,15 +72,26 @@ struct PodEnroller {
         }
     }
 
-    /// Takes every pod out. What cannot be is logged and stays on record.
-    mutating func withdrawAll(now: ContinuousClock.Instant) {
-        for uid in plan.entries.keys.sorted() { withdraw(uid: uid, now: now) }
+    /// Takes every pod out, and waits for what the proxy carries as long as for a single one. What cannot be taken out is logged
+    /// and stays on record.
+    mutating func withdrawAll() async {
+        for uid in plan.entries.keys.sorted() where !isDraining(uid) { withdraw(uid: uid, drains: true, now: .now) }
+        while plan.entries.keys.contains(where: isDraining), !Task.isCancelled {
+            try? await Task.sleep(for: .milliseconds(20))
+            let now = ContinuousClock.now
+            for step in plan.steps(desired: [], observed: [:], now: now) { await perform(step, now: now) }
+        }
+    }
+
+    private func isDraining(_ uid: String) -> Bool {
+        if case .draining = plan.entries[uid]?.phase { true } else { false }
     }
 
     private mutating func perform(_ step: EnrolmentPlan.Step, now: ContinuousClock.Instant) async {
         switch step {
         case .enrol(let pod, let replacing): await enrol(pod, replacing: replacing, now: now)
-        case .withdraw(let uid): withdraw(uid: uid, now: now)
+        case .withdraw(let uid, let drains): withdraw(uid: uid, drains: drains, now: now)
+        case .finish(let uid, let isDue): finish(uid: uid, isDue: isDue, now: now)
         }
     }
 
@@ -91,6 +104,7 @@ struct PodEnroller {
             guard let path = pod.netns else { return }
             let namespace = try namespaces.open(path: path)
             try check(namespace, holds: pod.addresses, path)
+            try redirector.record(uid: pod.uid, netns: path, in: namespace, plan: pod.plan)
             let bypassed = try redirector.install(uid: pod.uid, netns: path, in: namespace, plan: pod.plan)
             redirected = NamespaceID(namespace)
             if bypassed {
@@ -138,16 +152,48 @@ struct PodEnroller {
         }
     }
 
-    /// The redirection goes first: connections opened from now on pass by the proxy, which still serves the older ones.
-    private mutating func withdraw(uid: String, now: ContinuousClock.Instant) {
-        var metadata = metadata(uid)
+    /// New connections pass by the proxy before it is told that the pod is gone: until then it serves them.
+    private mutating func withdraw(uid: String, drains: Bool, now: ContinuousClock.Instant) {
+        leave(uid, now) { (enroller: inout Self) in
+            if let namespace = try enroller.namespace(of: uid) {
+                try enroller.redirector.release(uid: uid, from: namespace)
+                enroller.held[uid] = namespace
+            }
+            enroller.handoff.remove(uid: uid)
+            try enroller.settle(uid, until: drains ? now + enroller.drainTimeout : now, now)
+        }
+    }
+
+    private mutating func finish(uid: String, isDue: Bool, now: ContinuousClock.Instant) {
+        leave(uid, now) { (enroller: inout Self) in try enroller.settle(uid, until: isDue ? now : nil, now) }
+    }
+
+    /// Removes the redirection if the proxy carries nothing of the pod any more, or the time is over. What has begun to drain has its
+    /// deadline already.
+    private mutating func settle(
+        _ uid: String, until deadline: ContinuousClock.Instant?, _ now: ContinuousClock.Instant
+    ) throws {
+        let namespace = try namespace(of: uid)
+        let left = try namespace.map { try redirector.proxiedConnections(uid: uid, in: $0) } ?? 0
+        if left > 0, deadline != now {
+            if !isDraining(uid) {
+                logger.info("Pod drains", metadata: metadata(uid).merging(["connections": "\(left)"]) { $1 })
+            }
+            return plan.draining(uid: uid, until: deadline ?? now, now: now)
+        }
+        try redirector.remove(uid: uid, from: namespace)
+        held[uid] = nil
+        plan.withdrawn(uid: uid)
+        logger.info("Pod withdrawn", metadata: metadata(uid).merging(left > 0 ? ["cut": "\(left)"] : [:]) { $1 })
+    }
+
+    private mutating func leave(
+        _ uid: String, _ now: ContinuousClock.Instant, _ body: (inout Self) throws -> Void
+    ) {
         do {
-            try redirector.remove(uid: uid, from: try held[uid] ?? recordedNamespace(of: uid))
-            handoff.remove(uid: uid)
-            held[uid] = nil
-            plan.withdrawn(uid: uid)
-            logger.info("Pod withdrawn", metadata: metadata)
+            try body(&self)
         } catch {
+            var metadata = metadata(uid)
             let before = plan.entries[uid]?.failure?.reason
             plan.failed(toWithdraw: uid, reason: "\(error)", now: now)
             metadata["reason"] = "\(error)"
@@ -156,6 +202,8 @@ struct PodEnroller {
                 metadata: metadata)
         }
     }
+
+    private func namespace(of uid: String) throws -> NetworkNamespace? { try held[uid] ?? recordedNamespace(of: uid) }
 
     /// The namespace of an earlier agent's redirection; nil when it is gone, also if another one is at its path now.
     private func recordedNamespace(of uid: String) throws -> NetworkNamespace? {

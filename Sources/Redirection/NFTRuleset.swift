@@ -46,6 +46,17 @@ public enum NFTRuleset {
         delete table inet \(table)
         """
 
+    /// Leads and holds back nothing new. Connections that were led somewhere are translated as long as a chain of this type is there.
+    static let released = """
+        \(removal)
+        table inet \(table) {
+            chain outbound {
+                type nat hook output priority -100; policy accept;
+            }
+        }
+
+        """
+
     private static let notNew = "tcp flags & (fin | syn | rst | ack) != syn return"
 
     private static func outbound(_ plan: RedirectionPlan) -> [String] {

@@ -11,12 +11,12 @@ public import LinuxNetworking
 /// So both `install` and `remove` can be repeated, and finish what was cut short at any point, by any process.
 /// One object or process works on a pod at a time. All calls block for a moment, at most for nft's timeout.
 public struct PodRedirection: Sendable {
-    private let pod: String
-    private let namespace: NetworkNamespace
-    private let plan: RedirectionPlan
-    private let file: RecordFile
-    private let capture: SocketCapture?
-    private let pinDirectory: String?
+    let pod: String
+    let namespace: NetworkNamespace
+    let plan: RedirectionPlan
+    let file: RecordFile
+    let capture: SocketCapture?
+    let pinDirectory: String?
     private let nftPath: String?
     private let timeout: Duration
 
@@ -57,7 +57,7 @@ public struct PodRedirection: Sendable {
     // MARK: - Installing
 
     /// In the order they are taken; each may be repeated, and all before a step are done when it begins.
-    enum Step: CaseIterable {
+    enum Step: String, CaseIterable, Codable {
         /// The record: from now on `remove` can undo everything.
         case record
         case settings
@@ -90,7 +90,8 @@ public struct PodRedirection: Sendable {
                 }
             case .digest:
                 if capture == nil {
-                    try releaseSockets()
+                    try releaseSockets(.outbound)
+                    try releaseSockets(.inbound)
                     try noteDigest()
                 } else {
                     try removeRules()
@@ -170,52 +171,7 @@ public struct PodRedirection: Sendable {
         try note(plan.exclusions, in: record)
     }
 
-    // MARK: - Removing
-
-    /// Leaves the namespace as it was before `install`; connections through the proxy break.
-    public func remove() throws(RedirectionError) {
-        try inside { () throws(RedirectionError) in
-            try releaseSockets()
-            try removeRules()
-            try removeRouting()
-            guard let record = try record() else { return }
-            for setting in record.settings {
-                try kernel { () throws(Errno) in
-                    if try Sysctl.read(setting.name) != setting.value { try Sysctl.write(setting.name, setting.value) }
-                }
-            }
-            try file.remove()
-        }
-    }
-
-    private func releaseSockets() throws(RedirectionError) {
-        guard let pinDirectory, SocketCapture.isCaptured(pod: pod, directory: pinDirectory) else { return }
-        try SocketCapture.release(pod: pod, directory: pinDirectory)
-    }
-
-    /// A machine without nft has no rules of ours.
-    private func removeRules() throws(RedirectionError) {
-        do throws(RedirectionError) {
-            try nft().apply(NFTRuleset.removal + "\n")
-        } catch .nftMissing where capture != nil {
-            return
-        }
-    }
-
-    private func removeRouting() throws(RedirectionError) {
-        try kernel { () throws(Errno) in
-            let routes = try RouteSocket()
-            for family in [IPAddress.Family.v4, .v6] {
-                do throws(Errno) {
-                    try routes.deleteRule(loopRule(family))
-                    try routes.deleteLocalRoute(family, table: RedirectionPlan.loopTable)
-                } catch  where [EAFNOSUPPORT, EOPNOTSUPP].contains(error.code) {
-                    // A kernel without IPv6 has nothing of ours there.
-                    continue
-                }
-            }
-        }
-    }
+    // MARK: - Gone
 
     /// Removes what is left of a pod whose namespace is gone.
     public static func forget(
@@ -300,14 +256,14 @@ public struct PodRedirection: Sendable {
 
     // MARK: -
 
-    private func loopRule(_ family: IPAddress.Family) -> RoutingRule {
+    func loopRule(_ family: IPAddress.Family) -> RoutingRule {
         RoutingRule(
             family: family, mark: RedirectionPlan.loopMark, table: RedirectionPlan.loopTable,
             priority: RedirectionPlan.loopPriority)
     }
 
     /// IPv6 only where the loopback interface has it: the kernel refuses the route otherwise.
-    private func families() throws(Errno) -> [IPAddress.Family] {
+    func families() throws(Errno) -> [IPAddress.Family] {
         do throws(Errno) {
             return try Sysctl.read("net/ipv6/conf/lo/disable_ipv6") == "0" ? [.v4, .v6] : [.v4]
         } catch  where error.code == ENOENT {
@@ -322,7 +278,7 @@ public struct PodRedirection: Sendable {
     }
 
     /// `nil` when there is none, or it is of a namespace the pod had before.
-    private func record() throws(RedirectionError) -> RedirectionRecord? {
+    func record() throws(RedirectionError) -> RedirectionRecord? {
         guard let text = try file.read() else { return nil }
         guard let record = RedirectionRecord(text: text) else {
             throw .record(
@@ -333,9 +289,9 @@ public struct PodRedirection: Sendable {
         return record.namespace == identity && record.bootID == boot ? record : nil
     }
 
-    private func nft() throws(RedirectionError) -> NFTCommand { try NFTCommand(path: nftPath, timeout: timeout) }
+    func nft() throws(RedirectionError) -> NFTCommand { try NFTCommand(path: nftPath, timeout: timeout) }
 
-    private func inside<R>(_ body: () throws(RedirectionError) -> R) throws(RedirectionError) -> R {
+    func inside<R>(_ body: () throws(RedirectionError) -> R) throws(RedirectionError) -> R {
         var result: Result<R, RedirectionError>?
         do {
             try namespace.run { result = Result(catching: body) }
@@ -347,7 +303,7 @@ public struct PodRedirection: Sendable {
         return try result!.get()
     }
 
-    private func kernel<R>(_ body: () throws(Errno) -> R) throws(RedirectionError) -> R {
+    func kernel<R>(_ body: () throws(Errno) -> R) throws(RedirectionError) -> R {
         do throws(Errno) {
             return try body()
         } catch {

@@ -18,12 +18,13 @@ struct AgentTests {
     /// Runs an agent while `body` runs, then shuts it down gracefully.
     private func withAgent(
         _ redirector: ScriptedRedirector, _ namespaces: ScriptedNamespaces, onExit: Agent.OnExit = .leave,
-        verificationInterval: Duration = .seconds(5), _ body: (Agent) async throws -> Void
+        verificationInterval: Duration = .seconds(5), drainTimeout: Duration = .seconds(30),
+        _ body: (Agent) async throws -> Void
     ) async throws {
         let agent = Agent(
             node: "node-a", source: source, namespaces: namespaces, redirector: redirector,
             handoff: JournalledHandoff(journal: journal), publisher: JournalledPublisher(journal: journal),
-            verificationInterval: verificationInterval, onExit: onExit, logger: quietLogger)
+            verificationInterval: verificationInterval, drainTimeout: drainTimeout, onExit: onExit, logger: quietLogger)
         try await agent.running(body)
     }
 
@@ -40,7 +41,7 @@ struct AgentTests {
             ])
     }
 
-    @Test("follows pods and labels as they change, and takes the redirection away before the pod")
+    @Test("follows pods and labels as they change, and lets new connections pass the proxy before it loses the pod")
     func changes() async throws {
         try await withAgent(redirector(), ScriptedNamespaces()) { agent in
             source.deliver(try cluster(pod("web")))
@@ -48,10 +49,10 @@ struct AgentTests {
             source.deliver(try cluster(pod("web"), pod("db")))
             #expect(await journal.waits(for: "add db as default"))
             source.deliver(try cluster(pod("web", namespace: "open"), pod("db")))
-            #expect(await journal.waits(for: "delete web"))
+            #expect(await journal.waits(for: "remove web"))
         }
-        let withdrawal = journal.lines.drop { $0 != "remove web" }
-        #expect(Array(withdrawal.prefix(2)) == ["remove web", "delete web"])
+        let withdrawal = journal.lines.drop { $0 != "release web" }
+        #expect(Array(withdrawal.prefix(3)) == ["release web", "delete web", "remove web"])
         #expect(journal.lines.count { $0 == "install db" } == 1)
     }
 
@@ -138,9 +139,65 @@ struct AgentTests {
         }
         #expect(
             journal.lines == [
-                "publish web:hbone", "forget dead", "delete dead", "remove old", "delete old", "install web",
+                "publish web:hbone", "delete dead", "forget dead", "release old", "delete old", "remove old",
+                "install web",
                 "add web as default", "serve pods",
             ])
+    }
+
+    @Test(
+        "a pod that the proxy still has connections of keeps its redirection until they have ended; others do not wait")
+    func draining() async throws {
+        let redirector = redirector()
+        redirector.proxied("web", 3)
+        try await withAgent(redirector, ScriptedNamespaces()) { agent in
+            source.deliver(try cluster(pod("web"), pod("db")))
+            #expect(await journal.waits(for: "add db as default"))
+            source.deliver(try cluster(pod("web", namespace: "open"), pod("db", namespace: "open")))
+            #expect(await journal.waits(for: "remove db"))
+            #expect(await journal.waits(for: "delete web"))
+            #expect(!journal.lines.contains("remove web"))
+            redirector.proxied("web", 0)
+            #expect(await journal.waits(for: "remove web"))
+        }
+        #expect(journal.lines.count { $0 == "release web" } == 1)
+    }
+
+    @Test("a drain ends at its deadline, also when the agent itself ends")
+    func drainDeadline() async throws {
+        for onExit in [Agent.OnExit.leave, .remove] {
+            let journal = Journal()
+            let test = AgentTests(journal: journal, source: ScriptedSource())
+            let redirector = ScriptedRedirector(journal)
+            redirector.proxied("web", 3)
+            try await test.withAgent(
+                redirector, ScriptedNamespaces(), onExit: onExit, drainTimeout: .milliseconds(50)
+            ) { _ in
+                test.source.deliver(try cluster(pod("web")))
+                #expect(await journal.waits(for: "serve pods"))
+                if onExit == .remove { return }
+                test.source.deliver(try cluster())
+                #expect(await journal.waits(for: "remove web"))
+            }
+            #expect(journal.lines.contains("remove web"))
+        }
+    }
+
+    @Test("a pod whose label comes back while it drains is closed again, and its direct connections are reset")
+    func drainCancelled() async throws {
+        let redirector = redirector()
+        redirector.proxied("web", 1)
+        try await withAgent(redirector, ScriptedNamespaces()) { agent in
+            source.deliver(try cluster(pod("web")))
+            #expect(await journal.waits(for: "add web as default"))
+            source.deliver(try cluster(pod("web", namespace: "open")))
+            #expect(await journal.waits(for: "delete web"))
+            source.deliver(try cluster(pod("web")))
+            #expect(await journal.waits(for: "add web as default", count: 2))
+            #expect(agent.podPhases == ["web": .enrolled])
+        }
+        #expect(journal.lines.count { $0 == "reset web" } == 2)
+        #expect(!journal.lines.contains("remove web"))
     }
 
     @Test("takes a pod back before it hands it over under another identity")
@@ -157,7 +214,9 @@ struct AgentTests {
 
     @Test("leaves the redirection at shutdown, or removes every trace, as it is told")
     func exit() async throws {
-        for (onExit, end) in [(Agent.OnExit.leave, []), (.remove, ["remove web", "delete web", "settle"])] {
+        for (onExit, end) in [
+            (Agent.OnExit.leave, []), (.remove, ["release web", "delete web", "remove web", "settle"]),
+        ] {
             let journal = Journal()
             let test = AgentTests(journal: journal, source: ScriptedSource())
             try await test.withAgent(ScriptedRedirector(journal), ScriptedNamespaces(), onExit: onExit) { _ in
@@ -174,7 +233,7 @@ struct AgentTests {
         let record = PodRecord(
             uid: "web", netns: "/run/netns/web", namespace: NamespaceID(try NetworkNamespace.current()))
         try await withAgent(redirector(recorded: [record]), ScriptedNamespaces(), onExit: .remove) { _ in }
-        #expect(journal.lines == ["remove web", "delete web", "settle"])
+        #expect(journal.lines == ["release web", "delete web", "remove web", "settle"])
     }
 
     init(journal: Journal = Journal(), source: ScriptedSource = ScriptedSource()) {
@@ -187,7 +246,7 @@ extension EnrolmentPlan.Phase {
     fileprivate var reason: String? {
         switch self {
         case .waiting(let failure), .leaving(let failure): failure.reason
-        case .recorded, .enrolled: nil
+        case .recorded, .enrolled, .draining: nil
         }
     }
 }

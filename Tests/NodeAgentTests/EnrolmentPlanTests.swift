@@ -12,7 +12,8 @@ struct EnrolmentPlanTests {
         steps.map { step in
             switch step {
             case .enrol(let pod, let replacing): replacing ? "replace \(pod.uid)" : "enrol \(pod.uid)"
-            case .withdraw(let uid): "withdraw \(uid)"
+            case .withdraw(let uid, let drains): drains ? "withdraw \(uid)" : "withdraw \(uid) at once"
+            case .finish(let uid, let isDue): isDue ? "finish \(uid) now" : "finish \(uid)"
             }
         }
     }
@@ -42,9 +43,28 @@ struct EnrolmentPlanTests {
         let web = try pod("web")
         plan.enrolled(web, in: here)
         let observed = ["web": namespaceID(2)]
-        #expect(shown(plan.steps(desired: [web], observed: observed, now: now)) == ["withdraw web"])
+        #expect(shown(plan.steps(desired: [web], observed: observed, now: now)) == ["withdraw web at once"])
         plan.withdrawn(uid: "web")
         #expect(shown(plan.steps(desired: [web], observed: observed, now: now)) == ["enrol web"])
+    }
+
+    @Test("a draining pod is looked at now and then, until its first deadline; a pod that moved is not waited for")
+    func draining() throws {
+        var plan = EnrolmentPlan()
+        let web = try pod("web")
+        plan.enrolled(web, in: here)
+        plan.draining(uid: "web", until: now + .seconds(1), now: now)
+        #expect(plan.steps(desired: [], observed: [:], now: now).isEmpty)
+        let later = now + .milliseconds(900)
+        #expect(shown(plan.steps(desired: [], observed: [:], now: later)) == ["finish web"])
+        plan.draining(uid: "web", until: later + .seconds(1), now: later)
+        #expect(plan.steps(desired: [], observed: [:], now: later).isEmpty)
+        #expect(shown(plan.steps(desired: [], observed: [:], now: now + .seconds(1))) == ["finish web now"])
+        #expect(shown(plan.steps(desired: [web], observed: ["web": here], now: later)) == ["enrol web"])
+        let moved = plan.steps(desired: [web], observed: ["web": namespaceID(2)], now: now + .seconds(1))
+        #expect(shown(moved) == ["finish web now"])
+        plan.draining(uid: "unknown", until: now, now: now)
+        #expect(plan.entries["unknown"] == nil)
     }
 
     @Test("leaves a pod alone while nothing is at its path: it is held open, and may be dying")
@@ -90,7 +110,7 @@ struct EnrolmentPlanTests {
         #expect(plan.entries["web"]?.phase == .recorded)
         let steps = plan.steps(
             desired: [try pod("web"), try pod("moved")], observed: ["web": here, "moved": namespaceID(4)], now: now)
-        #expect(shown(steps) == ["withdraw gone", "withdraw moved", "enrol web"])
+        #expect(shown(steps) == ["withdraw gone", "withdraw moved at once", "enrol web"])
     }
 
     @Test("tries a failed pod again after half a second, then ever later, up to half a minute; others at once")

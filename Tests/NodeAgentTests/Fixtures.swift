@@ -90,6 +90,7 @@ final class ScriptedRedirector: PodRedirector {
         var bypassed: Set<String> = []
         var failures: [String: String] = [:]
         var drifts: [String: [String]] = [:]
+        var proxied: [String: Int] = [:]
     }
 
     private let state: Mutex<State>
@@ -100,7 +101,7 @@ final class ScriptedRedirector: PodRedirector {
         state = Mutex(State(records: Dictionary(uniqueKeysWithValues: recorded.map { ($0.uid, $0) })))
     }
 
-    /// `step` is `install`, `reset` or `remove`; nil mends it.
+    /// `step` is `install`, `reset`, `release` or `remove`; nil mends it.
     func fail(_ step: String, _ uid: String, _ reason: String?) {
         state.withLock { $0.failures["\(step) \(uid)"] = reason }
     }
@@ -112,6 +113,8 @@ final class ScriptedRedirector: PodRedirector {
     }
 
     func records() throws -> [PodRecord] { state.withLock { Array($0.records.values) } }
+
+    func record(uid: String, netns path: String, in namespace: NetworkNamespace, plan: RedirectionPlan) throws {}
 
     func install(
         uid: String, netns path: String, in namespace: NetworkNamespace, plan: RedirectionPlan
@@ -137,6 +140,18 @@ final class ScriptedRedirector: PodRedirector {
 
     /// Once.
     func drift(_ uid: String, _ missing: [String]) { state.withLock { $0.drifts[uid] = missing } }
+
+    func release(uid: String, from namespace: NetworkNamespace) throws {
+        try act("release", uid)
+        state.withLock { _ = $0.bypassed.insert(uid) }
+    }
+
+    func proxiedConnections(uid: String, in namespace: NetworkNamespace) throws -> Int {
+        state.withLock { $0.proxied[uid] ?? 0 }
+    }
+
+    /// What the proxy has of a pod.
+    func proxied(_ uid: String, _ count: Int) { state.withLock { $0.proxied[uid] = count } }
 
     func remove(uid: String, from namespace: NetworkNamespace?) throws {
         try act(namespace == nil ? "forget" : "remove", uid)

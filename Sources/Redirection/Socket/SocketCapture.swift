@@ -19,6 +19,7 @@ public final class SocketCapture: Sendable {
     static let listeners = "listeners"
     private static let ownAddresses = "own_addresses"
     private static let policy = "policy"
+    private static let podPins = [lookup, listeners, ownAddresses, policy]
     /// BPF_SK_LOOKUP.
     private static let lookupType: Int32 = 36
 
@@ -140,27 +141,44 @@ public final class SocketCapture: Sendable {
     /// Whether anything is pinned of a pod's capture.
     static func isCaptured(pod uid: String, directory: String) -> Bool {
         guard let pins = PinDirectory(existing: directory) else { return false }
-        return pins.pins(ofPod: uid).contains(lookup)
+        return pins.pins(ofPod: uid).contains { podPins.contains($0) }
+    }
+
+    enum Direction {
+        case outbound, inbound
     }
 
     /// Leaves no trace of a pod's capture, also when its namespace is gone. Needs no program: an agent of the other backend may do it.
     static func release(pod uid: String, directory: String) throws(RedirectionError) {
+        try release(.outbound, pod: uid, directory: directory)
+        try release(.inbound, pod: uid, directory: directory)
+    }
+
+    /// What is connected stays so. Of the pins, all go with the last direction.
+    static func release(_ direction: Direction, pod uid: String, directory: String) throws(RedirectionError) {
         guard let pins = PinDirectory(existing: directory) else { return }
+        switch direction {
+        case .outbound: try releaseConnects(uid, pins)
+        case .inbound:
+            let own = pins.directory(ofPod: uid)
+            try BPFLink.open(pin: own + "/" + lookup)?.detach()
+            for name in podPins { try PinDirectory.unpin(own + "/" + name) }
+            try pins.removeDirectory(ofPod: uid)
+        }
+    }
+
+    private static func releaseConnects(_ uid: String, _ pins: PinDirectory) throws(RedirectionError) {
         let path = pins.path + "/captured"
         let result = cbpf_open_pin(path)
-        if result != -ENOENT {
-            let map = OwnedDescriptor(adopting: try kernel(result, "open \(path)"))
-            let captured = BPFMap<UInt64, culvert_captured>(descriptor: map.raw, name: "captured")
-            for key in try captured.keys(blank: 0)
-            where try captured.value(of: key, blank: culvert_captured())?.pod == digest(uid) {
-                try captured.remove(key)
-                try removePolicy(of: key, pins.path)
-            }
+        if result == -ENOENT { return }
+        let map = OwnedDescriptor(adopting: try kernel(result, "open \(path)"))
+        let captured = BPFMap<UInt64, culvert_captured>(descriptor: map.raw, name: "captured")
+        for key in try captured.keys(blank: 0)
+        where try captured.value(of: key, blank: culvert_captured())?.pod == digest(uid) {
+            // The entry goes last: by it a policy is found.
+            try removePolicy(of: key, pins.path)
+            try captured.remove(key)
         }
-        let own = pins.directory(ofPod: uid)
-        try BPFLink.open(pin: own + "/" + lookup)?.detach()
-        for name in [lookup, listeners, ownAddresses, policy] { try PinDirectory.unpin(own + "/" + name) }
-        try pins.removeDirectory(ofPod: uid)
     }
 
     private static func removePolicy(of cookie: UInt64, _ directory: String) throws(RedirectionError) {

@@ -51,7 +51,6 @@ struct ProxyNode: ServiceLifecycle.Service {
 
     /// The agent waits for the answer about each pod.
     private static let inheritanceTimeout = Duration.seconds(5)
-    private static let podDrainTimeout = Duration.seconds(5)
     private static let statusInterval = Duration.milliseconds(250)
     private static let textInterval = Duration.seconds(5)
 
@@ -157,7 +156,7 @@ struct ProxyNode: ServiceLifecycle.Service {
                 ])
         } delete: { uid in
             do {
-                try await dataplane.detach(podUID: uid, deadline: Self.podDrainTimeout)
+                try await dataplane.detach(podUID: uid, deadline: settings.drainTimeout)
             } catch {
                 logger.error("Pod not detached", metadata: ["pod": "\(uid)", "error": "\(error)"])
             }

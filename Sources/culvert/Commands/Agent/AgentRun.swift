@@ -24,6 +24,9 @@ struct AgentRun: AsyncParsableCommand {
 
             Needs CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF, and the nft program.
 
+            A pod that is taken out, because its label is gone or the agent ends, makes new connections by itself at once; \
+            those through the proxy have the drain timeout to end. Then nothing of Culvert is left in it.
+
             Ended by SIGTERM or SIGINT it takes all pods out again, unless told to leave them. Ended in any other way it \
             leaves them enrolled: they stay closed rather than open, and the next agent adopts them.
 
@@ -47,6 +50,12 @@ struct AgentRun: AsyncParsableCommand {
     // A mesh file has one agent for its life: nobody is there to clean up behind it. An upgrade says `leave`.
     @Option(help: "What becomes of enrolled pods at the end: remove or leave.")
     var onExit = Agent.OnExit.remove
+
+    @Option(
+        help: .duration(
+            "What connections through the proxy are given to end when their pod is taken out; the proxy's own --drain-timeout comes first."
+        ))
+    var drainTimeout = ArgumentDuration(.seconds(30))
 
     @Option(help: "What the guard does with plaintext between enrolled addresses: enforce, audit or off.")
     var `guard` = GuardOption.enforce
@@ -94,6 +103,7 @@ struct AgentRun: AsyncParsableCommand {
                 handoff: try ZDSPodHandoff(socketPath: directory.zdsSocket, logger: logger),
                 publisher: DiscoveryMeshPublisher(socketPath: directory.xdsSocket, logger: logger),
                 meshGuard: podGuard,
+                drainTimeout: drainTimeout.value,
                 onExit: onExit,
                 logger: logger
             )
