@@ -65,7 +65,7 @@ struct ExclusionTests {
                 }.raw
             }
         }
-        let own = try fixture.base.listener(9000, in: fixture.pod)
+        let own = try fixture.pod.listener(9000)
         #expect(throws: Errno(code: ECONNREFUSED, call: "connection")) {
             _ = try fixture.peer.namespace.run {
                 try TestConnection.connect(to: SocketAddress(fixture.pod.address(family), port: 9000))
@@ -184,7 +184,7 @@ struct GuardExclusionTests {
         try podGuard.attach(pod: "pod-a", in: fixture.a.namespace, plan: plan(exclusions[0]))
         let tap = try fixture.b.namespace.run { try PacketTap(interface: "eth0") }
         do {
-            let listener = try fixture.listener(9000, in: fixture.b)
+            let listener = try fixture.b.listener(9000)
             let client = try fixture.dial(fixture.b, family, 9000, from: fixture.a)
             #expect(throws: Errno.self) { _ = try TestConnection.accept(listener, milliseconds: 500).raw }
             #expect(tap.snapshot().flows.isEmpty)
@@ -198,7 +198,7 @@ struct GuardExclusionTests {
             (fixture.a, 9000 as UInt16, fixture.b, 40_000 as UInt16), (fixture.a, 9001, fixture.b, 9000),
             (fixture.b, 9001, fixture.a, 9000),
         ] {
-            let listener = try fixture.listener(port, in: host)
+            let listener = try host.listener(port)
             let client = try source.namespace.run {
                 try TCPSocket.connect(
                     to: SocketAddress(host.address(family), port: port),
@@ -220,7 +220,7 @@ struct GuardExclusionTests {
         try podGuard.attach(pod: "pod-b", in: fixture.b.namespace, plan: plan(PodExclusions(inboundPorts: [9000])))
         #expect(try fixture.talk(fixture.b, family, 9000, from: fixture.a) == ["ping", "pong"])
         try podGuard.attach(pod: "pod-a", in: fixture.a.namespace)
-        let listener = try fixture.listener(9000, in: fixture.b)
+        let listener = try fixture.b.listener(9000)
         let client = try fixture.dial(fixture.b, family, 9000, from: fixture.a)
         #expect(throws: Errno.self) { _ = try TestConnection.accept(listener, milliseconds: 500).raw }
         _ = client.raw
