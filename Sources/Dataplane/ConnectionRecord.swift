@@ -50,6 +50,8 @@ public struct ConnectionFailure: Error, Hashable, Sendable, CustomStringConverti
     /// The classes that ztunnel's `response_flags` distinguish.
     public enum Kind: String, Sendable, CaseIterable {
         case denied = "DENY"
+        /// By a pod of a strict namespace.
+        case plaintextRefused = "PLAINTEXT_REFUSED"
         case connect = "CONNECT"
         case tls = "TLS_FAILURE"
         case http2 = "H2_HANDSHAKE_FAILURE"

@@ -22,6 +22,29 @@ final class PodProxy {
         baggage = "k8s.namespace.name=\(pod.name.namespace),k8s.pod.name=\(pod.name.name)"
     }
 
+    // MARK: The mesh
+
+    /// The pod as the mesh has it; nil until it does.
+    var workload: Workload? {
+        let name = pod.name
+        return worker.mesh.workload(uid: name.uid)
+            ?? worker.mesh.workload(
+                name: name.name, namespace: name.namespace, serviceAccount: pod.serviceAccount,
+                node: worker.configuration.node
+            )
+    }
+
+    private var refusesPlaintext = false
+
+    /// Plaintext from before ends when it is refused from now on.
+    func meshChanged() {
+        guard let workload else { return }
+        let (before, now) = (refusesPlaintext, workload.refusesPlaintext)
+        refusesPlaintext = now
+        guard now, !before else { return }
+        for part in parts.values { (part as? PlainRelay)?.plaintextRefused(in: workload.namespace) }
+    }
+
     // MARK: Sockets in the pod's network namespace
 
     /// Its listeners are in a map, for programs that choose among them.

@@ -51,6 +51,7 @@ final class Worker: @unchecked Sendable {
 
     func publish(_ mesh: MeshSnapshot) {
         self.mesh = mesh
+        for pod in pods.values + draining.compactMap(\.pod) { pod.meshChanged() }
         resumeHeld()
     }
 
@@ -98,6 +99,7 @@ final class Worker: @unchecked Sendable {
         // While a successor serves, pods that come are its own.
         if !isStandingBy { try proxy.listeners.listen(inheriting: listeners) }
         pods[pod.name.uid] = proxy
+        proxy.meshChanged()
     }
 
     func detach(uid: String, after deadline: Duration) {

@@ -9,6 +9,8 @@ public struct MeshFile: Hashable, Sendable {
     public struct Namespace: Hashable, Sendable {
         public let name: String
         public let labels: [String: String]
+        /// Its enrolled pods take no plaintext.
+        public let isStrict: Bool
         /// Of all its pods.
         public let exclusions: Exclusions
     }

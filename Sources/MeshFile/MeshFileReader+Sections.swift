@@ -52,13 +52,23 @@ extension MeshFileReader {
     }
 
     private mutating func namespace(_ node: Node, _ names: inout MeshFileNames) -> MeshFile.Namespace? {
-        let optional = ["labels"] + Self.exclusionKeys
+        let optional = ["labels", "mtlsMode"] + Self.exclusionKeys
         guard let fields = fields(node, "a namespace", required: ["name"], optional: optional) else { return nil }
         let labels = labels(fields["labels"])
+        let isStrict = isStrict(fields["mtlsMode"])
         let exclusions = exclusions(fields)
         guard let name = string(fields["name"], "a namespace name", .label) else { return nil }
         unique(name, "a namespace name", fields["name"]?.position, in: &names.namespaces)
-        return MeshFile.Namespace(name: name, labels: labels, exclusions: exclusions)
+        return MeshFile.Namespace(name: name, labels: labels, isStrict: isStrict, exclusions: exclusions)
+    }
+
+    private mutating func isStrict(_ node: Node?) -> Bool {
+        guard let node, let text = string(node, "a mode") else { return false }
+        if text != "strict" && text != "permissive" {
+            let got = YAMLValue.string(text).description
+            report(node.position, "expected the mode strict or permissive, got \(got)")
+        }
+        return text == "strict"
     }
 
     private mutating func pod(

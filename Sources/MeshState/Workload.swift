@@ -25,6 +25,8 @@ public struct Workload: Hashable, Sendable {
     public var node: String
     public var addresses: [IPAddress]
     public var tunnelProtocol: TunnelProtocol
+    /// Takes nothing but HBONE: its namespace is strict.
+    public var refusesPlaintext: Bool
     public var status: Status
     /// The weight among the endpoints of a service; 0 is never chosen.
     public var capacity: UInt32
@@ -45,6 +47,7 @@ public struct Workload: Hashable, Sendable {
         node: String = "",
         addresses: [IPAddress] = [],
         tunnelProtocol: TunnelProtocol = .none,
+        refusesPlaintext: Bool = false,
         status: Status = .healthy,
         capacity: UInt32 = 1,
         usesHostNetwork: Bool = false,
@@ -60,6 +63,7 @@ public struct Workload: Hashable, Sendable {
         self.node = node
         self.addresses = addresses
         self.tunnelProtocol = tunnelProtocol
+        self.refusesPlaintext = refusesPlaintext
         self.status = status
         self.capacity = capacity
         self.usesHostNetwork = usesHostNetwork

@@ -50,16 +50,19 @@ public struct ClusterState: Hashable, Sendable {
     public let enrolmentLabel: String
     /// Labels by the name of the namespace.
     public let namespaces: [String: [String: String]]
+    /// Namespaces whose enrolled pods take no plaintext.
+    public let strictNamespaces: Set<String>
     public let pods: [Pod]
     public let services: [Service]
 
     public init(
-        trustDomain: TrustDomain, enrolmentLabel: String, namespaces: [String: [String: String]], pods: [Pod],
-        services: [Service]
+        trustDomain: TrustDomain, enrolmentLabel: String, namespaces: [String: [String: String]],
+        strictNamespaces: Set<String> = [], pods: [Pod], services: [Service]
     ) {
         self.trustDomain = trustDomain
         self.enrolmentLabel = enrolmentLabel
         self.namespaces = namespaces
+        self.strictNamespaces = strictNamespaces
         self.pods = pods
         self.services = services
     }

@@ -44,6 +44,7 @@ extension ClusterState {
             trustDomain: file.trustDomain,
             enrolmentLabel: file.enrolmentLabel,
             namespaces: Dictionary(file.namespaces.map { ($0.name, $0.labels) }) { first, _ in first },
+            strictNamespaces: Set(file.namespaces.filter(\.isStrict).map(\.name)),
             pods: file.pods.map { pod in
                 Pod(
                     uid: pod.uid, name: pod.name, namespace: pod.namespace, serviceAccount: pod.serviceAccount,

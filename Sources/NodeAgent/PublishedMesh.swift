@@ -31,6 +31,7 @@ extension PublishedMesh {
                         node: pod.node,
                         addresses: pod.addresses,
                         tunnelProtocol: cluster.isEnrolled(pod) ? .hbone : .none,
+                        refusesPlaintext: cluster.isEnrolled(pod) && cluster.strictNamespaces.contains(pod.namespace),
                         services: pod.services
                     ))
             } catch {

@@ -45,19 +45,20 @@ final class TestMesh: Sendable {
     /// Tells both proxies the mesh; `serviceAccount` is who the client's proxy believes the server to be, `speaking` how.
     func publish(
         expectingServerAs serviceAccount: String, speaking tunnel: Workload.TunnelProtocol = .hbone,
-        outsiderSpeaking outsiderTunnel: Workload.TunnelProtocol = .none
+        outsiderSpeaking outsiderTunnel: Workload.TunnelProtocol = .none, isStrict: Bool = false
     ) throws {
         let mesh = try snapshot(
-            expectingServerAs: serviceAccount, speaking: tunnel, outsiderSpeaking: outsiderTunnel)
+            expectingServerAs: serviceAccount, speaking: tunnel, outsiderSpeaking: outsiderTunnel, isStrict: isStrict)
         for pod in [client, server] { pod.dataplane.publish(mesh) }
     }
 
     func snapshot(
         expectingServerAs serviceAccount: String, speaking tunnel: Workload.TunnelProtocol = .hbone,
-        outsiderSpeaking outsiderTunnel: Workload.TunnelProtocol = .none
+        outsiderSpeaking outsiderTunnel: Workload.TunnelProtocol = .none, isStrict: Bool = false
     ) throws -> MeshSnapshot {
         var believed = try server.workload(serviceAccount: serviceAccount)
         believed.tunnelProtocol = tunnel
+        believed.refusesPlaintext = isStrict
         let workloads = try [
             client.workload(serviceAccount: "client"), believed,
             Workload(

@@ -98,6 +98,30 @@ struct DeltaClientStateTests {
         #expect(outcome.reply.hasErrorDetail)
     }
 
+    @Test("the policy that refuses plaintext is taken, under the name of any root namespace, and nothing else under it")
+    func strictPolicy() throws {
+        var policy = StrictPolicy.message
+        func outcome(_ name: String, _ policy: Istio_Security_Authorization) throws -> [String] {
+            var state = client()
+            let body = try policy.serializedBytes() as Data
+            let resource = DiscoveryResource(
+                name: name, version: "1", body: body, type: ResourceType.authorization)
+            let outcome = state.receive(
+                .with {
+                    $0.typeURL = ResourceType.authorization
+                    $0.resources = [resource.message]
+                })
+            #expect(outcome.update.isEmpty)
+            return outcome.refused.map(\.resource)
+        }
+        #expect(try outcome(DiscoveryResource.strictPolicy.name, policy) == [])
+        policy.namespace = "mesh"
+        #expect(try outcome("mesh/istio_converted_static_strict", policy) == [])
+        #expect(try outcome("shop/deny", policy) == ["shop/deny"])
+        policy.dryRun = true
+        #expect(try outcome("mesh/istio_converted_static_strict", policy) == ["mesh/istio_converted_static_strict"])
+    }
+
     @Test("a type that was not asked for is refused")
     func otherType() {
         var state = client()

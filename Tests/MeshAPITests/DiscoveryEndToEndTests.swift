@@ -64,8 +64,8 @@ struct DiscoveryEndToEndTests {
                     return stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600
                 })
 
-            server.publish([DiscoveryResource(try web(address: "10.244.1.3")), DiscoveryResource(try web("u2"))])
-            let two = try web("u2")
+            let two = try web("u2", isStrict: true)
+            server.publish([DiscoveryResource(try web(address: "10.244.1.3")), DiscoveryResource(two)])
             #expect(await eventually { received.mesh.workload(uid: "u2") == two })
             #expect(received.mesh.workload(uid: "u1") == (try web(address: "10.244.1.3")))
             #expect(received.mesh.serviceCount == 0)

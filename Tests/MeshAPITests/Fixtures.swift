@@ -14,10 +14,10 @@ func bytes(_ hexadecimal: String) -> [UInt8] {
     return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
 }
 
-func web(_ uid: String = "u1", address: String = "10.244.1.2") throws -> Workload {
+func web(_ uid: String = "u1", address: String = "10.244.1.2", isStrict: Bool = false) throws -> Workload {
     try Workload(
         uid: uid, name: "web-1", namespace: "shop", serviceAccount: "web", trustDomain: demo, node: "node-a",
-        addresses: [try #require(IPAddress(address))], tunnelProtocol: .hbone,
+        addresses: [try #require(IPAddress(address))], tunnelProtocol: .hbone, refusesPlaintext: isStrict,
         services: [ServiceName(namespace: "shop", hostname: "web.shop.svc.cluster.local"): [80: 8080]])
 }
 

@@ -30,6 +30,7 @@ struct ResourceTests {
         original.capacity = 7
         original.status = .unhealthy
         original.usesHostNetwork = true
+        original.refusesPlaintext = true
         original.workloadName = "web"
         original.services[ServiceName(namespace: "shop", hostname: "all.shop")] = [:]
         let message = Istio_Workload_Workload(original)
@@ -83,6 +84,10 @@ struct ResourceTests {
             Flaw("network_gateway") { $0.networkGateway.hboneMtlsPort = 15008 },
             Flaw("application_tunnel") { $0.applicationTunnel.protocol = .proxy },
             Flaw("authorization_policies") { $0.authorizationPolicies = ["shop/deny"] },
+            Flaw("authorization_policies") {
+                $0.authorizationPolicies = ["istio-system/istio_converted_static_strict", "shop/deny"]
+            },
+            Flaw("authorization_policies") { $0.authorizationPolicies = ["istio_converted_static_strict"] },
             Flaw("services") { $0.services = ["web": .init()] },
             Flaw("services") { $0.services = ["a/b/c": .init()] },
             Flaw("services[a/b].ports") { $0.services = ["a/b": .with { $0.ports = [.with { $0.targetPort = 1 }] }] },

@@ -48,6 +48,9 @@ struct MeshFileErrorTests {
 
     static let cases: [Case] = [
         Case(
+            "a mode that is none", ("labels: {culvert.dev/mtls-enabled: \"true\"}", "mtlsMode: STRICT"),
+            errors: ["mesh.yaml:4:15: expected the mode strict or permissive, got \"STRICT\""]),
+        Case(
             "exclusions that are none",
             (
                 "labels: {culvert.dev/mtls-enabled: \"true\"}",

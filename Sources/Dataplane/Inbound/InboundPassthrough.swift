@@ -2,14 +2,21 @@ import IPAddressing
 import LinuxNetworking
 import MeshState
 
-/// Plaintext that a client outside the mesh sent to the pod, accepted on 15006.
+/// Plaintext that a client outside the mesh sent to the pod, from accept on 15006 to the decision what becomes of it.
 ///
-/// Permissive: it is passed to the application with the client's own address as source, and recorded as plaintext. But a
-/// client that the mesh knows as enrolled has no business here: its proxy does not know this pod yet, or was passed by.
-enum InboundPassthrough {
+/// Permissive: it is passed to the application with the client's own address as source, and recorded as plaintext. Strict: it is
+/// refused. Until the mesh tells which of the two the pod is, it waits, for a bounded time; nothing is read meanwhile.
+final class InboundPassthrough: HeldConnection, PodConnection {
     /// Captured connections keep the application's port (TPROXY), so the proxy's own connection to the application must
     /// not meet the client's port: clients use 32768 to 60999 by default, the proxy what lies above.
     static let sourcePorts: ClosedRange<UInt16> = 61_000...65_535
+
+    private let pod: PodProxy
+    private let source: SocketAddress
+    private let destination: SocketAddress
+    private let record: ConnectionRecord
+    private var descriptor: OwnedDescriptor?
+    private var holdTimer: TimerToken?
 
     static func accept(pod: PodProxy, accepted: consuming OwnedDescriptor) {
         let source = TCPSocket.peerAddress(accepted.raw)
@@ -17,25 +24,73 @@ enum InboundPassthrough {
         var record = pod.newRecord(.inbound, .plaintext, source: source)
         record.destination = destination
         record.destinationIdentity = pod.pod.identity
-        guard let source, let destination, !ReservedPort.isListenerInPod(destination.port) else {
-            TCPSocket.abort(accepted.raw)
-            record.failure = ConnectionFailure(.denied, "attempted recursive call to ourselves")
-            return pod.worker.record(record)
-        }
-        if let peer = pod.worker.mesh.workload(at: source.ip), peer.tunnelProtocol == .hbone,
-            source.ip != destination.ip
-        {
-            TCPSocket.abort(accepted.raw)
-            record.failure = ConnectionFailure(
-                .denied, "plaintext from an enrolled pod: \(peer.namespace)/\(peer.name)")
-            return pod.worker.record(record)
+        guard let source, let destination else {
+            return pod.refuse(accepted, record, ConnectionFailure(.reset, "the connection's ends are unknown"))
         }
         if let obstacle = pod.obstacle(to: PlainRelay.socketCount, for: source.ip) {
             return pod.refuse(accepted, record, obstacle)
         }
-        let options = DeliveryOptions.options(source: source.ip, destination: destination.ip, ports: sourcePorts)
-        PlainRelay.start(pod: pod, accepted: accepted, to: destination, options: options, record: record)
+        InboundPassthrough(pod: pod, accepted: accepted, source, destination, record).retry()
     }
+
+    private init(
+        pod: PodProxy, accepted: consuming OwnedDescriptor, _ source: SocketAddress, _ destination: SocketAddress,
+        _ record: ConnectionRecord
+    ) {
+        self.pod = pod
+        self.source = source
+        self.destination = destination
+        self.record = record
+        descriptor = consume accepted
+    }
+
+    func retry() {
+        let decision = PlaintextDecision.decide(
+            source: source, destination: destination, own: pod.workload, peer: pod.worker.mesh.workload(at: source.ip))
+        switch decision {
+        case .deliver: deliver()
+        case .refuse(let failure): refuse(failure)
+        case .wait: hold()
+        }
+    }
+
+    private func deliver() {
+        guard let socket = descriptor.take() else { return }
+        stopHolding()
+        let options = DeliveryOptions.options(source: source.ip, destination: destination.ip, ports: Self.sourcePorts)
+        PlainRelay.start(pod: pod, accepted: socket, to: destination, options: options, record: record)
+    }
+
+    private func refuse(_ failure: ConnectionFailure) {
+        guard let socket = descriptor.take() else { return }
+        stopHolding()
+        pod.refuse(socket, record, failure)
+    }
+
+    private func hold() {
+        guard descriptor != nil, holdTimer == nil else { return }
+        pod.add(self)
+        pod.worker.hold(self)
+        holdTimer = pod.worker.loop.schedule(after: pod.worker.configuration.holdTimeout) { [weak self] in
+            guard let self else { return }
+            let name = "\(pod.pod.name.namespace)/\(pod.pod.name.name)"
+            refuse(ConnectionFailure(.identity, "failed to fetch information about local workload: \(name)"))
+        }
+    }
+
+    private func stopHolding() {
+        guard let holdTimer else { return }
+        pod.worker.loop.cancel(holdTimer)
+        self.holdTimer = nil
+        pod.worker.letGo(self)
+        pod.remove(self)
+    }
+
+    var account: SocketBudget.Account { pod.account(of: record) }
+
+    func drain() {}
+
+    func abort(_ failure: ConnectionFailure) { refuse(failure) }
 }
 
 /// How the proxy connects to the application, so that the application sees the client's address.

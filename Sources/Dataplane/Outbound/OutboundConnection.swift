@@ -55,7 +55,7 @@ final class OutboundConnection: HeldConnection, PodConnection {
 
     func retry() {
         guard descriptor != nil, let destination = record.destination else { return }
-        guard let source = sourceWorkload else {
+        guard let source = pod.workload else {
             return hold(
                 "failed to fetch information about local workload: \(pod.pod.name.namespace)/\(pod.pod.name.name)")
         }
@@ -72,15 +72,6 @@ final class OutboundConnection: HeldConnection, PodConnection {
             }
             open(tunnel, contexts: contexts)
         }
-    }
-
-    private var sourceWorkload: Workload? {
-        let name = pod.pod.name
-        return worker.mesh.workload(uid: name.uid)
-            ?? worker.mesh.workload(
-                name: name.name, namespace: name.namespace, serviceAccount: pod.pod.serviceAccount,
-                node: worker.configuration.node
-            )
     }
 
     // MARK: Waiting

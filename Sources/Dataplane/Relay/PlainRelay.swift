@@ -125,6 +125,11 @@ final class PlainRelay: PodConnection {
         finish(error.isDisconnect ? nil : ConnectionFailure(.reset, "\(error)"), reset: true)
     }
 
+    /// What the pod itself sends is not meant.
+    func plaintextRefused(in namespace: String) {
+        if record.direction == .inbound { finish(.strict(namespace), reset: true) }
+    }
+
     func drain() {}
 
     func abort(_ failure: ConnectionFailure) { finish(failure, reset: true) }

@@ -54,7 +54,7 @@ struct DeltaClientState {
         if ResourceType.all.contains(type) {
             var held = versions.removeValue(forKey: type) ?? [:]
             for name in response.removedResources where held.removeValue(forKey: name) != nil {
-                outcome.update.removed.append(name)
+                if type == ResourceType.address { outcome.update.removed.append(name) }
             }
             for resource in response.resources {
                 do throws(ResourceError) {
@@ -88,13 +88,10 @@ struct DeltaClientState {
     private func take(
         _ resource: Envoy_Service_Discovery_V3_Resource, _ type: String, into update: inout MeshUpdate
     ) throws(ResourceError) {
-        guard type == ResourceType.address else {
-            // To take a policy and not enforce it would let through what it forbids.
-            throw ResourceError(resource.name, "", "authorization policies are not supported")
-        }
         guard resource.resource.typeURL == type else {
             throw ResourceError(resource.name, "resource.type_url", "is not \(type)")
         }
+        guard type == ResourceType.address else { return try Self.checkPolicy(resource) }
         let address: Istio_Workload_Address
         do {
             address = try Istio_Workload_Address(serializedBytes: resource.resource.value)
@@ -112,6 +109,17 @@ struct DeltaClientState {
             update.upsertedServices.append(service)
         case nil:
             throw ResourceError(resource.name, "type", "is neither workload nor service")
+        }
+    }
+
+    /// To take a policy and not enforce it would let through what it forbids.
+    private static func checkPolicy(_ resource: Envoy_Service_Discovery_V3_Resource) throws(ResourceError) {
+        guard StrictPolicy.isName(resource.name),
+            let policy = try? Istio_Security_Authorization(serializedBytes: resource.resource.value),
+            StrictPolicy.isContent(policy)
+        else {
+            throw ResourceError(
+                resource.name, "", "authorization policies other than the static strict one are not supported")
         }
     }
 

@@ -21,7 +21,8 @@ public final class WorkloadDiscoveryServer: Sendable {
     static let streamsMax = 16
 
     private struct State {
-        var resources: [String: DiscoveryResource] = [:]
+        /// By type and name.
+        var resources: DiscoveryStream.Resources = [ResourceType.address: [:], ResourceType.authorization: [:]]
         var streams: [UInt64: ClientStream] = [:]
         var nextStream: UInt64 = 0
         var stopped = false
@@ -40,8 +41,10 @@ public final class WorkloadDiscoveryServer: Sendable {
     /// What every client is to hold from now on. Two of the same name: the last one counts.
     public func publish(_ resources: some Sequence<DiscoveryResource>) {
         let byName = Dictionary(resources.map { ($0.name, $0) }) { _, last in last }
+        let isStrict = byName.values.contains(where: \.isStrict)
+        let policies = isStrict ? [DiscoveryResource.strictPolicy.name: DiscoveryResource.strictPolicy] : [:]
         let streams = state.withLock { state in
-            state.resources = byName
+            state.resources = [ResourceType.address: byName, ResourceType.authorization: policies]
             return Array(state.streams.values)
         }
         for stream in streams { stream.wake() }
@@ -54,9 +57,7 @@ public final class WorkloadDiscoveryServer: Sendable {
         try await UnixSocketServer.serve([self], path: path)
     }
 
-    private var resources: DiscoveryStream.Resources {
-        [ResourceType.address: state.withLock { $0.resources }, ResourceType.authorization: [:]]
-    }
+    private var resources: DiscoveryStream.Resources { state.withLock(\.resources) }
 }
 
 // MARK: - The service

@@ -42,6 +42,7 @@ extension Workload {
                 node: message.node,
                 addresses: addresses,
                 tunnelProtocol: message.tunnelProtocol == .hbone ? .hbone : .none,
+                refusesPlaintext: !message.authorizationPolicies.isEmpty,
                 status: message.status == .healthy ? .healthy : .unhealthy,
                 capacity: message.hasCapacity ? message.capacity.value : 1,
                 usesHostNetwork: message.networkMode == .hostNetwork,
@@ -66,8 +67,9 @@ extension Workload {
         guard message.applicationTunnel.protocol == .none else {
             throw refuse("application_tunnel", "the PROXY protocol is not supported")
         }
-        guard message.authorizationPolicies.isEmpty else {
-            throw refuse("authorization_policies", "authorization policies are not supported")
+        guard message.authorizationPolicies.allSatisfy(StrictPolicy.isName) else {
+            throw refuse(
+                "authorization_policies", "authorization policies other than the static strict one are not supported")
         }
     }
 }
@@ -83,6 +85,7 @@ extension Istio_Workload_Workload {
         node = workload.node
         addresses = workload.addresses.map { Data($0.bytes) }
         tunnelProtocol = workload.tunnelProtocol == .hbone ? .hbone : .none
+        if workload.refusesPlaintext { authorizationPolicies = [StrictPolicy.name] }
         status = workload.status == .healthy ? .healthy : .unhealthy
         if workload.capacity != 1 { capacity = Google_Protobuf_UInt32Value(workload.capacity) }
         networkMode = workload.usesHostNetwork ? .hostNetwork : .standard
