@@ -13,9 +13,13 @@ class TunnelConnection: HBONEConnection, PodConnection {
     private(set) var streams: [Int32: TunnelledSocket] = [:]
     private var isWritable = true
     private var sawPeerClose = false
+    /// Nothing that is sent arrives any more.
+    private var isBroken = false
     /// There is more to read than was polite in one turn.
     private var mustReadOn = false
     private var isClosed = false
+    /// FIN was sent.
+    private var isFinished = false
     private var handshakeTimer: TimerToken?
     private var headerTimer: TimerToken?
     private var idleTimer: TimerToken?
@@ -142,13 +146,34 @@ class TunnelConnection: HBONEConnection, PodConnection {
         } while isWritable && !isClosed && wantsProduce
         noteOutput()
         guard let end, !isClosed else { return }
-        if end == .clean, hasOutput { linger() } else { dispose() }
+        if end == .clean, !isBroken { linger() } else { dispose() }
     }
 
-    /// What the last streams said has not all left: the peer is given time to take it, and not for ever.
+    /// What the last streams said has yet to reach the peer, which is given time to take it, though not for ever. Until it closes, too,
+    /// what it says is read and thrown away: a socket that is closed under it would answer with RST, and lose what is on its way.
     private func linger() {
-        guard lingerTimer == nil else { return }
-        lingerTimer = worker.loop.schedule(after: worker.configuration.pingTimeout) { [weak self] in self?.dispose() }
+        if lingerTimer == nil {
+            let limit = worker.configuration.pingTimeout
+            lingerTimer = worker.loop.schedule(after: limit) { [weak self] in self?.dispose() }
+        }
+        guard !hasOutput else { return }
+        if !isFinished {
+            isFinished = true
+            TCPSocket.shutdownWrite(socket.descriptor)
+        }
+        discardInput()
+    }
+
+    private func discardInput() {
+        defer { inputDone() }
+        for _ in 0..<TunnelConnection.readsMax {
+            switch TCPSocket.receive(socket.descriptor, into: inputRoom) {
+            case .bytes: continue
+            case .wouldBlock: return
+            case .end, .failed: return dispose()
+            }
+        }
+        markDirty()
     }
 
     private func drainOutput() {
@@ -164,9 +189,19 @@ class TunnelConnection: HBONEConnection, PodConnection {
                 sentBytes &+= UInt64(count)
                 if count < offered { isWritable = false }
             case .wouldBlock, .end: isWritable = false
-            case .failed(let code): return fail(ConnectionFailure(.reset, "\(Errno(code: code, call: "send"))"))
+            case .failed(let code): return sendFailed(Errno(code: code, call: "send"))
             }
         }
+    }
+
+    /// What the peer said before it went is heard first: requests beyond its GOAWAY begin again elsewhere.
+    private func sendFailed(_ error: Errno) {
+        (isWritable, isBroken) = (false, true)
+        repeat {
+            mustReadOn = false
+            read()
+        } while mustReadOn && !isClosed && end == nil && !worker.bounds.memory.isOver
+        if end == nil { fail(ConnectionFailure(.reset, "\(error)")) }
     }
 
     private func noteOutput() {
@@ -216,7 +251,9 @@ class TunnelConnection: HBONEConnection, PodConnection {
         }
     }
 
-    final func endIfIdle() { if idleTimer != nil { closeIdle() } }
+    final func endIfIdle() {
+        if isFinished { dispose() } else if idleTimer != nil { closeIdle() }
+    }
 
     private func closeIdle() {
         guard end == nil, !isClosed else { return }

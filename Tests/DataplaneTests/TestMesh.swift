@@ -148,8 +148,19 @@ final class TestPod: Sendable {
 /// What the proxy wrote down.
 final class Records: Sendable {
     private let list = Mutex<[ConnectionRecord]>([])
+    private let next = Mutex<(@Sendable () -> Void)?>(nil)
 
-    func append(_ record: ConnectionRecord) { list.withLock { $0.append(record) } }
+    func append(_ record: ConnectionRecord) {
+        list.withLock { $0.append(record) }
+        let body = next.withLock { next in
+            defer { next = nil }
+            return next
+        }
+        body?()
+    }
+
+    /// Is called once, by the event loop that writes the next record.
+    func onNext(_ body: @escaping @Sendable () -> Void) { next.withLock { $0 = body } }
 
     var all: [ConnectionRecord] { list.withLock { $0 } }
 
