@@ -7,12 +7,15 @@ public struct KernelPodRedirector: PodRedirector {
     private let directory: PodRecordDirectory
     private let capture: SocketCapture?
     private let pinDirectory: String?
+    private let proxyCgroup: NFTCgroup?
 
     /// `stateDirectory` exists and is this agent's alone. With `capture` the backend is `ebpf`; `pinDirectory` is where an agent of that
-    /// backend has its pins.
+    /// backend has its pins. By `proxyCgroup` the `nft` backend knows the proxy; without it, by its mark.
     public init(
-        stateDirectory: String, capture: SocketCapture? = nil, pinDirectory: String? = nil, logger: Logger
+        stateDirectory: String, capture: SocketCapture? = nil, pinDirectory: String? = nil,
+        proxyCgroup: NFTCgroup? = nil, logger: Logger
     ) throws {
+        self.proxyCgroup = proxyCgroup
         self.capture = capture
         self.pinDirectory = pinDirectory
         directory = try PodRecordDirectory(path: stateDirectory, logger: logger)
@@ -73,7 +76,9 @@ public struct KernelPodRedirector: PodRedirector {
     private func redirection(
         _ uid: String, _ namespace: NetworkNamespace, _ plan: RedirectionPlan = RedirectionPlan()
     ) throws -> PodRedirection {
-        try PodRedirection(
+        var plan = plan
+        plan.proxyCgroup = proxyCgroup
+        return try PodRedirection(
             pod: uid, namespace: namespace, stateDirectory: directory.path, plan: plan, capture: capture,
             pinDirectory: pinDirectory)
     }

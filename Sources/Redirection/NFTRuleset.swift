@@ -6,7 +6,8 @@ extension IPPrefix {
 
 /// The netfilter rules of an enrolled pod, as nft(8) reads them; one transaction that replaces what was there.
 ///
-/// Three chains, each with one duty:
+/// Three or four chains, each with one duty:
+/// - `claims` refuses whoever has the proxy's mark and is not in its cgroup, where that can be told.
 /// - `outbound` leads new TCP connections of the pod to the proxy.
 /// - `inbound` leads new TCP connections from outside to the proxy, and refuses them when it does not listen.
 /// - `guard` lets no TCP out of the pod but the proxy's, whatever happens to the other two and to the proxy.
@@ -16,6 +17,7 @@ public enum NFTRuleset {
     public static let table = "culvert"
     static let refusedCounter = "inbound_refused"
     static let droppedCounter = "guard_dropped"
+    static let claimsCounter = "claims_refused"
 
     public static func render(_ plan: RedirectionPlan) -> String {
         """
@@ -23,7 +25,7 @@ public enum NFTRuleset {
         table inet \(table) {
             counter \(refusedCounter) { }
             counter \(droppedCounter) { }
-            chain outbound {
+        \(plan.proxyCgroup.map(claims) ?? "")    chain outbound {
                 type nat hook output priority -100; policy accept;
         \(lines(outbound(plan)))
             }
@@ -56,6 +58,29 @@ public enum NFTRuleset {
         }
 
         """
+
+    /// After connection tracking, before `outbound`. The other two may then go by the mark.
+    private static func claims(_ cgroup: NFTCgroup) -> String {
+        let rules = [
+            "meta l4proto != tcp return",
+            "\(mark) != \(hexadecimal(RedirectionPlan.proxyMark)) return",
+            "\(cgroup.match("\"\(cgroup.path)\"")) return",
+            // The kernel's own answers in the proxy's name have no socket that is in a cgroup: to a SYN, after the end, to a stranger.
+            "ct state established return",
+            "tcp flags & (fin | syn | rst) == rst return",
+            "counter name \(claimsCounter)",
+            "meta l4proto tcp reject with tcp reset",
+            "drop",
+        ]
+        return """
+                counter \(claimsCounter) { }
+                chain claims {
+                    type filter hook output priority -150; policy accept;
+            \(lines(rules))
+                }
+
+            """
+    }
 
     private static let notNew = "tcp flags & (fin | syn | rst | ack) != syn return"
 

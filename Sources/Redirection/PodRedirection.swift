@@ -150,7 +150,7 @@ public struct PodRedirection: Sendable {
         guard let listing = try nft().listing() else {
             throw .nftFailed(status: 0, message: "the table has disappeared during installation")
         }
-        let digest = RedirectionRecord.digest(listing)
+        let digest = RedirectionRecord.digest(NFTCgroup.numbered(listing))
         if record.rulesetDigest == digest { return }
         record.rulesetDigest = digest
         try file.write(record.text)
@@ -197,7 +197,12 @@ public struct PodRedirection: Sendable {
                     isAnythingThere || pinDirectory.map { SocketCapture.isCaptured(pod: pod, directory: $0) } ?? false
             } else if let listing = try nft().listing() {
                 isAnythingThere = true
-                if RedirectionRecord.digest(listing) != record?.rulesetDigest { missing.append("unchanged ruleset") }
+                let rules = NFTCgroup.numbered(listing)
+                if RedirectionRecord.digest(rules) != record?.rulesetDigest {
+                    missing.append("unchanged ruleset")
+                } else if let cgroup = plan.proxyCgroup, !rules.contains(cgroup.match("\(try cgroup.identifier())")) {
+                    missing.append("proxy's cgroup")
+                }
             } else {
                 missing.append("ruleset")
             }

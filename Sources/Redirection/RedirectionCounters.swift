@@ -4,6 +4,8 @@ public struct RedirectionCounters: Hashable, Sendable {
     public let inboundRefused: UInt64
     /// Packets the guard kept from leaving in plaintext.
     public let guardDropped: UInt64
+    /// Packets with the proxy's mark that were not the proxy's.
+    public var claimsRefused: UInt64 = 0
 }
 
 extension RedirectionCounters {
@@ -20,5 +22,6 @@ extension RedirectionCounters {
         else { return nil }
         inboundRefused = refused
         guardDropped = dropped
+        claimsRefused = values[NFTRuleset.claimsCounter[...]] ?? 0
     }
 }

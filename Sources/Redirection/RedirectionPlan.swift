@@ -9,6 +9,9 @@ public struct RedirectionPlan: Hashable, Sendable {
     /// What goes around the proxy, in plaintext.
     public var exclusions = PodExclusions()
 
+    /// By which the nft backend knows the proxy, besides its mark; `nil` where that is not possible. (The other backend has its own way.)
+    public var proxyCgroup: NFTCgroup?
+
     public init() {}
 
     /// SO_MARK of the proxy's sockets, under `markMask`: passed by the redirection and by the guard.

@@ -48,6 +48,48 @@ struct NFTRulesetTests {
                 """)
     }
 
+    @Test("where the proxy has a cgroup, its mark counts for nothing outside that")
+    func claims() {
+        var plan = RedirectionPlan()
+        let without = NFTRuleset.render(plan).split(separator: "\n")
+        plan.proxyCgroup = NFTCgroup(directory: "/sys/fs/cgroup/a/b", path: "a/b", level: 2)
+        let added = NFTRuleset.render(plan).split(separator: "\n").difference(from: without)
+        #expect(added.removals.isEmpty)
+        #expect(
+            added.insertions.map { change in
+                guard case .insert(_, let line, _) = change else { return "" }
+                return String(line)
+            } == [
+                "    counter claims_refused { }",
+                "    chain claims {",
+                "        type filter hook output priority -150; policy accept;",
+                "        meta l4proto != tcp return",
+                "        meta mark & 0xfff != 0x539 return",
+                "        socket cgroupv2 level 2 \"a/b\" return",
+                "        ct state established return",
+                "        tcp flags & (fin | syn | rst) == rst return",
+                "        counter name claims_refused",
+                "        meta l4proto tcp reject with tcp reset",
+                "        drop",
+                "    }",
+            ])
+    }
+
+    @Test(
+        "a cgroup has a name for nft only where nft looks",
+        arguments: [
+            ("/sys/fs/cgroup", "/sys/fs/cgroup/culvert", "culvert", 1),
+            ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/a/b c", "unified/a/b c", 2),
+            ("/sys/fs/cgroup", "/sys/fs/cgroup", nil, 0), ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/other/a", nil, 0),
+            ("/run/cgroup2", "/run/cgroup2/a", nil, 0), ("/sys/fs/cgroup", "/sys/fs/cgroup/../cgroup", nil, 0),
+            ("/sys/fs/cgroup", "/sys/fs/cgroup/a\"b", nil, 0), ("/sys/fs/cgroup", "sys/fs/cgroup/a", nil, 0),
+        ] as [(String, String, String?, Int)])
+    func cgroupPlace(_ root: String, _ directory: String, _ path: String?, _ level: Int) {
+        let place = NFTCgroup.place(of: directory, root: root)
+        #expect(place?.path == path)
+        #expect(place == nil || place?.level == level)
+    }
+
     @Test("excluded ports are let through by the redirection and by the guard, sorted")
     func exclusions() {
         var plan = RedirectionPlan()

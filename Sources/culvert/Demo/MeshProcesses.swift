@@ -137,9 +137,10 @@ final class MeshProcesses {
         }
     }
 
-    /// By which the agent tells the node's proxy from its pods; nil when it has no need to.
+    /// By which the agent tells the node's proxy from its pods; nil on a machine that cannot, where nft goes by a mark.
     private func cgroup(of node: DemoTopology.Node) throws -> String? {
-        backend == .nft ? nil : try DemoCgroups.make(node.networkNamespace)
+        backend == .nft
+            ? try? DemoCgroups.make(node.networkNamespace) : try DemoCgroups.make(node.networkNamespace)
     }
 
     /// One use, for one node.

@@ -69,7 +69,10 @@ struct AgentRun: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The cgroup of the proxy and nobody else (its --cgroup): ebpf does not capture what it connects.",
+            """
+            The cgroup of the proxy and nobody else (its --cgroup): by it the proxy's connections are known. Without it nft \
+            knows them by a mark, which whoever has CAP_NET_RAW in a pod can set, too.
+            """,
             valueName: "dir"))
     var proxyCgroup: String?
 
@@ -94,7 +97,8 @@ struct AgentRun: AsyncParsableCommand {
         do {
             let capture = try makeCapture(directory.pods, logger)
             let redirector = try KernelPodRedirector(
-                stateDirectory: directory.pods, capture: capture, pinDirectory: pinDirectory, logger: logger)
+                stateDirectory: directory.pods, capture: capture, pinDirectory: pinDirectory,
+                proxyCgroup: capture == nil ? makeProxyCgroup(logger) : nil, logger: logger)
             let podGuard = try makeGuard(logger)
             let agent = Agent(
                 node: node,
@@ -140,6 +144,21 @@ struct AgentRun: AsyncParsableCommand {
                 throw CommandFailure("--backend ebpf cannot be used: \(error)", hint: "use --backend nft or auto")
             }
             logger.info("Connections are captured by nft", metadata: ["reason": "\(error)"])
+            return nil
+        }
+    }
+
+    /// How the rules of nft know the proxy is decided once, and said.
+    private func makeProxyCgroup(_ logger: Logger) -> NFTCgroup? {
+        do throws(RedirectionError) {
+            guard let proxyCgroup else {
+                throw .noCgroups("--proxy-cgroup does not say which processes are the proxy's")
+            }
+            let cgroup = try NFTCgroup(proxyCgroup)
+            logger.info("Proxy is known by its cgroup", metadata: ["cgroup": "\(proxyCgroup)"])
+            return cgroup
+        } catch {
+            logger.warning("Proxy is known by its mark, which can be forged", metadata: ["reason": "\(error)"])
             return nil
         }
     }
