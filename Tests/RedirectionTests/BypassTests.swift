@@ -128,7 +128,7 @@ final class BypassFixture {
     ) throws -> (wire: FrameSocket, tap: PacketTap.Snapshot, proxied: [String: SocketAddress], log: String) {
         let wire = try FrameSocket(host.namespace)
         let tap = try host.namespace.run { try PacketTap(interface: "eth0") }
-        let listener = try base.listener(8080, in: host)
+        let listener = try host.listener(8080)
         let program = base.directory + "/bypass.py"
         guard let file = fopen(program, "we") else { throw Errno(code: errno, call: "make \(program)") }
         fputs(BypassProgram.text, file)

@@ -55,7 +55,7 @@ struct HardenedRulesTests {
         let cgroup = try TestCgroup()
         let redirection = try fixture.redirection(plan: try Self.plan(cgroup))
         try redirection.install()
-        let listener = try fixture.listener(9000, in: fixture.peer)
+        let listener = try fixture.peer.listener(9000)
         let address = SocketAddress(fixture.peer.address(family), port: 9000)
         #expect(try fixture.pod.shell(Self.claim(address, cgroup: nil)) == "\(ECONNREFUSED)\n")
         #expect(throws: Errno.self) { _ = try TestConnection.accept(listener, milliseconds: 50) }
