@@ -144,7 +144,7 @@ let package = Package(
                 lifecycle,
                 logging,
             ],
-            tests: ["NamespaceKit"],
+            tests: ["NamespaceKit", "CLibBPF"],
             settings: settingsNearFoundation
         ),
         // Composition.

@@ -23,10 +23,17 @@ public enum SocketDiagnostics {
         try list(NetlinkSocket(.socketDiagnostics))
     }
 
-    private static func list(_ netlink: NetlinkSocket) throws(Errno) -> [TCPSocketEntry] {
+    /// Of both families, those that listen.
+    public static func listeningTCP() throws(Errno) -> [TCPSocketEntry] {
+        try list(NetlinkSocket(.socketDiagnostics), states: 1 << 10)
+    }
+
+    private static func list(
+        _ netlink: NetlinkSocket, states: UInt32 = statesWithPeer
+    ) throws(Errno) -> [TCPSocketEntry] {
         var entries: [TCPSocketEntry] = []
         for family in [IPAddress.Family.v4, .v6] {
-            let replies = try netlink.replies(to: listRequest(family), "list TCP sockets")
+            let replies = try netlink.replies(to: listRequest(family, states: states), "list TCP sockets")
             entries += replies.compactMap(TCPSocketEntry.init)
         }
         return entries
@@ -52,10 +59,10 @@ public enum SocketDiagnostics {
     }
 
     /// struct inet_diag_req_v2 of SOCK_DIAG_BY_FAMILY.
-    static func listRequest(_ family: IPAddress.Family) -> NetlinkMessage {
+    static func listRequest(_ family: IPAddress.Family, states: UInt32 = statesWithPeer) -> NetlinkMessage {
         var message = NetlinkMessage(type: 20, flags: .dump)
         message.append([family.number, UInt8(IPPROTO_TCP), 0, 0])
-        message.append(statesWithPeer)
+        message.append(states)
         message.append([UInt8](repeating: 0, count: 48))
         return message
     }

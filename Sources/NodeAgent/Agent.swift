@@ -31,6 +31,7 @@ public final class Agent: Service {
     private let verificationInterval: Duration
     private let drainTimeout: Duration
     private let onExit: OnExit
+    private let report: (file: AgentReportFile, content: AgentReport)?
     private let logger: Logger
 
     private let inbox = Mutex(Inbox())
@@ -39,14 +40,16 @@ public final class Agent: Service {
     private let wakeUps: AsyncStream<Void>
     private let wakeUp: AsyncStream<Void>.Continuation
 
-    /// Every `verificationInterval` a few pods are compared with the kernel, and what somebody else changed is mended.
+    /// Every `verificationInterval` a few pods are compared with the kernel, and what somebody else changed is mended. `report`
+    /// is completed and kept up to date in its file.
     /// `drainTimeout` is what connections through the proxy have when their pod is withdrawn; the proxy's own, which is to be shorter,
     /// comes first.
     public init(
         node: String, source: any PodSource, namespaces: any PodNamespaces = KernelPodNamespaces(),
         redirector: any PodRedirector, handoff: any PodHandoff, publisher: any MeshPublisher,
         meshGuard: (any MeshGuard)? = nil, verificationInterval: Duration = .seconds(5),
-        drainTimeout: Duration = .seconds(30), onExit: OnExit, logger: Logger
+        drainTimeout: Duration = .seconds(30), onExit: OnExit,
+        report: (file: AgentReportFile, content: AgentReport)? = nil, logger: Logger
     ) {
         self.node = node
         self.source = source
@@ -58,6 +61,7 @@ public final class Agent: Service {
         self.verificationInterval = verificationInterval
         self.drainTimeout = drainTimeout
         self.onExit = onExit
+        self.report = report
         self.logger = logger
         (wakeUps, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
@@ -114,6 +118,8 @@ public final class Agent: Service {
             logger: logger)
         var published: ClusterState?
         var isGuardPublished = false
+        var reported: AgentReport?
+        var nodeDrifts: [String: Int] = [:]
         var verification = ContinuousClock.now + verificationInterval
         for await _ in wakeUps {
             let (cluster, isStopping) = inbox.withLock { ($0.cluster, $0.isStopping) }
@@ -130,17 +136,59 @@ public final class Agent: Service {
             published = cluster
             if .now >= verification {
                 enroller.verify()
+                let lost = lostAddresses(cluster)
+                if lost > 0 {
+                    nodeDrifts["guarded addresses", default: 0] += lost
+                    isGuardPublished = publishGuard(cluster)
+                }
                 verification = .now + verificationInterval
             }
             await enroller.reconcile(with: cluster, now: .now)
             reportRefusals()
             phases.withLock { $0 = enroller.plan.entries.mapValues(\.phase) }
+            writeReport(enroller, nodeDrifts, &reported)
             start.finish()
         }
         guard !Task.isCancelled, onExit == .remove else { return }
         await enroller.withdrawAll()
         await handoff.settle()
         meshGuard?.removeIfUnused()
+    }
+
+    /// How many of the enrolled addresses somebody has taken from the guard.
+    private func lostAddresses(_ cluster: ClusterState) -> Int {
+        do {
+            guard let known = try meshGuard?.enrolledAddresses() else { return 0 }
+            let lost = cluster.guardedAddresses.subtracting(known)
+            guard !lost.isEmpty else { return 0 }
+            logger.warning(
+                "Guard has lost enrolled addresses; will be told again",
+                metadata: ["count": "\(lost.count)", "such as": "\(lost.first.map(\.description) ?? "")"])
+            return lost.count
+        } catch {
+            logger.error("Guard's addresses cannot be read", metadata: ["reason": "\(error)"])
+            return 0
+        }
+    }
+
+    private func writeReport(_ enroller: PodEnroller, _ nodeDrifts: [String: Int], _ reported: inout AgentReport?) {
+        guard let report else { return }
+        var content = report.content
+        content.proxies = handoff.proxies
+        content.nodeDrifts = nodeDrifts
+        content.pods = enroller.plan.entries.sorted { $0.key < $1.key }.map { uid, entry in
+            AgentReport.Pod(
+                uid: uid, name: enroller.names[uid]?.name, namespace: enroller.names[uid]?.namespace,
+                phase: entry.phase.name, failure: entry.failure?.reason, isServed: handoff.isServed(uid: uid),
+                drifts: enroller.drifts.parts(of: uid))
+        }
+        guard content != reported else { return }
+        do {
+            try report.file.write(content)
+            reported = content
+        } catch {
+            logger.error("Status cannot be written", metadata: ["reason": "\(error)"])
+        }
     }
 
     /// False when it is to be tried again.

@@ -14,6 +14,10 @@ public struct AgentDirectory: ~Copyable {
     /// Which pods are redirected, one file each.
     public var pods: String { path + "/pods" }
 
+    /// What it tells of itself.
+    public var report: AgentReportFile { Self.report(of: path) }
+    public static func report(of path: String) -> AgentReportFile { AgentReportFile(path: path + "/agent.status") }
+
     private static func lockFile(_ path: String) -> String { path + "/agent.lock" }
 
     /// Makes what is missing of it. Held until the value goes out of scope.
@@ -34,7 +38,8 @@ public struct AgentDirectory: ~Copyable {
 
     /// Removes what the agent made, as far as nothing of others and no pod's record is in it.
     public func removeIfEmpty() {
-        rmdir(pods)
+        // Of pods that stay it is still of use.
+        if rmdir(pods) == 0 { report.remove() }
         unlink(AgentDirectory.lockFile(path))
         rmdir(path)
     }

@@ -43,6 +43,8 @@ public struct EnrolmentPlan: Sendable {
         var handedOver: Identity?
         /// How it is redirected.
         var plan: RedirectionPlan?
+        /// Its listeners have gone from the pod: the proxy is to open them anew.
+        var isToBeHandedOverAgain = false
 
         public var failure: Failure? {
             switch phase {
@@ -100,7 +102,7 @@ public struct EnrolmentPlan: Sendable {
 
     private func enrolment(of pod: ClusterState.Pod, now: ContinuousClock.Instant) -> Step? {
         guard let entry = entries[pod.uid] else { return .enrol(pod, replacing: false) }
-        let replacing = entry.handedOver.map { $0 != Identity(pod) } ?? false
+        let replacing = entry.isToBeHandedOverAgain || (entry.handedOver.map { $0 != Identity(pod) } ?? false)
         switch entry.phase {
         case .enrolled: return replacing || entry.plan != pod.plan ? .enrol(pod, replacing: replacing) : nil
         // What still drains, goes on beside what is new.
@@ -124,10 +126,12 @@ public struct EnrolmentPlan: Sendable {
         entries[pod.uid] = entry
     }
 
-    /// Somebody has changed the redirection of an enrolled pod: it is to be installed again, and the proxy keeps the pod.
-    public mutating func drifted(uid: String) {
+    /// Somebody has changed the redirection of an enrolled pod: it is to be installed again, and the proxy keeps the pod, unless its
+    /// listeners there are lost.
+    public mutating func drifted(uid: String, areListenersLost: Bool = false) {
         guard entries[uid]?.phase == .enrolled else { return }
         entries[uid]?.phase = .recorded
+        entries[uid]?.isToBeHandedOverAgain = areListenersLost
     }
 
     /// New connections pass the proxy by; also when it was asked whether it is done, and is not.
@@ -157,5 +161,17 @@ public struct EnrolmentPlan: Sendable {
         let attempts = (entry.failure?.attempts ?? 0) + 1
         let delay = min(.milliseconds(500) * (1 << min(attempts - 1, 10)), Duration.seconds(30))
         return Failure(reason: reason, attempts: attempts, retryAt: now + delay)
+    }
+}
+
+extension EnrolmentPlan.Phase {
+    var name: String {
+        switch self {
+        case .recorded: "recorded"
+        case .enrolled: "enrolled"
+        case .waiting: "waiting"
+        case .leaving: "leaving"
+        case .draining: "draining"
+        }
     }
 }

@@ -47,13 +47,11 @@ public struct GuardedPodRedirector: PodRedirector {
         try redirector.remove(uid: uid, from: namespace)
     }
 
+    public func missingListeners(uid: String, in namespace: NetworkNamespace) throws -> [String] {
+        try redirector.missingListeners(uid: uid, in: namespace)
+    }
+
     public func drift(uid: String, in namespace: NetworkNamespace) throws -> [String] {
-        let missing =
-            switch try podGuard.state(of: uid, in: namespace) {
-            case .complete: [String]()
-            case .absent: ["guard"]
-            case .partial(let missing): missing
-            }
-        return try redirector.drift(uid: uid, in: namespace) + missing
+        try redirector.drift(uid: uid, in: namespace) + podGuard.missing(of: uid, in: namespace)
     }
 }

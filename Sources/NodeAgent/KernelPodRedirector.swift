@@ -50,11 +50,11 @@ public struct KernelPodRedirector: PodRedirector {
     }
 
     public func drift(uid: String, in namespace: NetworkNamespace) throws -> [String] {
-        switch try redirection(uid, namespace).state() {
-        case .complete: []
-        case .absent: ["redirection"]
-        case .partial(let missing): missing
-        }
+        try redirection(uid, namespace).missing()
+    }
+
+    public func missingListeners(uid: String, in namespace: NetworkNamespace) throws -> [String] {
+        try redirection(uid, namespace).missingListeners()
     }
 
     public func release(uid: String, from namespace: NetworkNamespace) throws {
@@ -69,6 +69,7 @@ public struct KernelPodRedirector: PodRedirector {
         if let namespace {
             try redirection(uid, namespace).remove()
         }
+        try capture?.forget(pod: uid)
         try PodRedirection.forget(pod: uid, stateDirectory: directory.path, pinDirectory: pinDirectory)
         try directory.remove(uid: uid)
     }

@@ -17,9 +17,13 @@ struct PodEnroller {
     private var held: [String: NetworkNamespace] = [:]
     /// The last one that was compared with the kernel.
     private var verified: String?
-    /// How often somebody else's changes were mended.
-    private(set) var repairs = 0
-    private static let verificationsMax = 4
+    /// How often each part of a pod was found missing or changed; of the pods that are enrolled.
+    private(set) var drifts = DriftCounts()
+    /// By uid, of the cluster as it was last.
+    private(set) var names: [String: (namespace: String, name: String)] = [:]
+    /// A pass over all pods takes so many turns at most.
+    private static let turnsMax = 12
+    private static let verificationsMin = 4
 
     init(
         node: String, namespaces: any PodNamespaces, redirector: any PodRedirector, handoff: any PodHandoff,
@@ -37,6 +41,7 @@ struct PodEnroller {
     /// Does all that can be done now.
     mutating func reconcile(with cluster: ClusterState, now: ContinuousClock.Instant) async {
         let desired = cluster.enrolledPods(of: node)
+        names = Dictionary(desired.map { ($0.uid, ($0.namespace, $0.name)) }) { first, _ in first }
         var observed: [String: NamespaceID] = [:]
         for pod in desired {
             observed[pod.uid] = pod.netns.flatMap(namespaces.id)
@@ -49,27 +54,39 @@ struct PodEnroller {
         }
     }
 
-    /// Compares the next few enrolled pods with the kernel, in turn: each within minutes on a node of hundreds. What
-    /// differs is mended by the next `reconcile`.
+    /// Compares the next few enrolled pods with the kernel, in turn: each within a minute on a node of hundreds, when this is called
+    /// every five seconds. What differs is mended by the next `reconcile`.
     mutating func verify() {
         let enrolled = plan.entries.filter { $0.value.phase == .enrolled }.keys.sorted()
         let behind = enrolled.filter { uid in verified.map { uid > $0 } ?? true }
-        for uid in (behind + enrolled.filter { !behind.contains($0) }).prefix(Self.verificationsMax) {
+        for uid in (behind + enrolled.filter { !behind.contains($0) }).prefix(
+            max(Self.verificationsMin, (enrolled.count + Self.turnsMax - 1) / Self.turnsMax)
+        ) {
             verified = uid
             guard let namespace = held[uid] else { continue }
             var metadata = metadata(uid)
+            var listeners: [String] = []
             do {
-                let missing = try redirector.drift(uid: uid, in: namespace)
+                listeners = try lostListeners(uid, namespace)
+                let missing = try redirector.drift(uid: uid, in: namespace) + listeners
                 if missing.isEmpty { continue }
+                drifts.count(missing, of: uid)
                 metadata["missing"] = "\(missing.joined(separator: ", "))"
             } catch {
+                drifts.count(["unreadable"], of: uid)
                 metadata["reason"] = "\(error)"
             }
-            repairs += 1
-            metadata["repairs"] = "\(repairs)"
-            plan.drifted(uid: uid)
+            metadata["times"] = "\(drifts.total(of: uid))"
+            plan.drifted(uid: uid, areListenersLost: !listeners.isEmpty)
             logger.warning("Pod's redirection was changed by somebody; will be installed again", metadata: metadata)
         }
+    }
+
+    /// None while no proxy says that it serves the pod: one that goes takes its listeners along, and then says nothing.
+    private func lostListeners(_ uid: String, _ namespace: NetworkNamespace) throws -> [String] {
+        guard handoff.isServed(uid: uid) else { return [] }
+        let missing = try redirector.missingListeners(uid: uid, in: namespace)
+        return handoff.isServed(uid: uid) ? missing : []
     }
 
     /// Takes every pod out, and waits for what the proxy carries as long as for a single one. What cannot be taken out is logged
@@ -184,6 +201,7 @@ struct PodEnroller {
         try redirector.remove(uid: uid, from: namespace)
         held[uid] = nil
         plan.withdrawn(uid: uid)
+        drifts.forget(uid)
         logger.info("Pod withdrawn", metadata: metadata(uid).merging(left > 0 ? ["cut": "\(left)"] : [:]) { $1 })
     }
 

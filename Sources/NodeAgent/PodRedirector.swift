@@ -16,6 +16,8 @@ public protocol PodRedirector: Sendable {
     func resetConnections(uid: String, in namespace: NetworkNamespace, plan: RedirectionPlan) throws -> Int
     /// What is missing of what was installed, or was changed by somebody; `install` mends it.
     func drift(uid: String, in namespace: NetworkNamespace) throws -> [String]
+    /// Which of the proxy's listeners are not in the pod; those of a pod that is served.
+    func missingListeners(uid: String, in namespace: NetworkNamespace) throws -> [String]
     /// The pod's new connections are made without the proxy; those through it go on until `remove`. May be repeated.
     func release(uid: String, from namespace: NetworkNamespace) throws
     /// How many the proxy still has in the pod, tunnels included.
@@ -23,4 +25,8 @@ public protocol PodRedirector: Sendable {
     /// Removes what was installed, then the record; resets what is left through the proxy. `nil` when the namespace is gone, and
     /// everything in it. Unknown uids are ignored.
     func remove(uid: String, from namespace: NetworkNamespace?) throws
+}
+
+extension PodRedirector {
+    public func missingListeners(uid: String, in namespace: NetworkNamespace) throws -> [String] { [] }
 }

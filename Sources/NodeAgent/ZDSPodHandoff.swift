@@ -8,11 +8,21 @@ public final class ZDSPodHandoff: PodHandoff {
     private let server: ZDSServer
     private let removed: RemovedPods
 
-    /// Makes the socket.
-    public init(socketPath: String, logger: Logger) throws {
+    /// Makes the socket. A proxy for which `refusal` has a reason is given no pods.
+    public init(
+        socketPath: String, logger: Logger, refusal: @escaping @Sendable (_ pid: Int32) -> String? = { _ in nil }
+    ) throws {
         let removed = RemovedPods()
         self.removed = removed
-        server = try ZDSServer(path: socketPath, logger: logger) { uid, _ in removed.acknowledged(uid) }
+        server = try ZDSServer(
+            path: socketPath, logger: logger, onAcknowledged: { uid, _ in removed.acknowledged(uid) },
+            refusal: { refusal($0.pid) })
+    }
+
+    public func isServed(uid: String) -> Bool { server.isServed(uid: uid) }
+
+    public var proxies: [AgentReport.Proxy] {
+        server.clients.map { AgentReport.Proxy(pid: $0.pid, refusal: $0.refusal) }
     }
 
     public func add(_ pod: ClusterState.Pod, in namespace: NetworkNamespace) throws {

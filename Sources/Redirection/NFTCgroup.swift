@@ -63,6 +63,15 @@ public struct NFTCgroup: Hashable, Sendable {
     /// The cgroup that is at the path now: another one than before, if it was removed and made again.
     func identifier() throws(RedirectionError) -> UInt64 { try Cgroup.identifier(of: directory) }
 
+    /// Why a process is not the proxy whose connections are not captured; nil when it is.
+    public func obstacle(toProxy pid: Int32) -> String? {
+        do throws(RedirectionError) {
+            return Cgroup.obstacle(toProxy: pid, in: directory, identifier: try identifier())
+        } catch {
+            return "the proxy's cgroup is not there: \(error)"
+        }
+    }
+
     private static let expression = "socket cgroupv2 level "
 
     func match(_ cgroup: String) -> String { "\(NFTCgroup.expression)\(level) \(cgroup)" }

@@ -82,6 +82,17 @@ extension culvert_policy {
     }
 }
 
+extension culvert_policy {
+    /// Whether both leave the same alone.
+    func excludesSame(as other: culvert_policy) -> Bool {
+        var (mine, others) = (self, other)
+        (mine.flags, others.flags) = (0, 0)
+        return withUnsafeBytes(of: &mine) { mine in
+            withUnsafeBytes(of: &others) { mine.elementsEqual($0) }
+        }
+    }
+}
+
 private func fill<Value: BitwiseCopyable>(_ memory: UnsafeMutableRawBufferPointer, with values: [Value]) {
     values.withUnsafeBytes { memory.copyBytes(from: $0) }
 }

@@ -36,7 +36,9 @@ extension PodRedirection {
             case .outbound:
                 try releaseSockets(.outbound)
                 try releaseRules()
-            case .inbound: try releaseSockets(.inbound)
+            case .inbound:
+                try releaseSockets(.inbound)
+                try capture?.forget(pod: pod)
             case .connections: try endProxied()
             case .rules: try removeRules()
             case .routing: try removeRouting()

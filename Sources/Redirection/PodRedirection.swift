@@ -184,48 +184,6 @@ public struct PodRedirection: Sendable {
 
     // MARK: - Looking
 
-    /// Compares everything with the kernel's state: rules, routes, settings.
-    public func state() throws(RedirectionError) -> RedirectionState {
-        try inside { () throws(RedirectionError) in
-            var missing: [String] = []
-            var isAnythingThere = false
-            let record = try record()
-            if record == nil { missing.append("record") } else { isAnythingThere = true }
-            if let capture {
-                missing += try capture.missing(pod: pod, in: namespace)
-                isAnythingThere =
-                    isAnythingThere || pinDirectory.map { SocketCapture.isCaptured(pod: pod, directory: $0) } ?? false
-            } else if let listing = try nft().listing() {
-                isAnythingThere = true
-                let rules = NFTCgroup.numbered(listing)
-                if RedirectionRecord.digest(rules) != record?.rulesetDigest {
-                    missing.append("unchanged ruleset")
-                } else if let cgroup = plan.proxyCgroup, !rules.contains(cgroup.match("\(try cgroup.identifier())")) {
-                    missing.append("proxy's cgroup")
-                }
-            } else {
-                missing.append("ruleset")
-            }
-            try kernel { () throws(Errno) in
-                let routes = try RouteSocket()
-                for family in try families() {
-                    let hasRule = try routes.rules(family).contains(loopRule(family))
-                    let hasRoute = try routes.routes(family, table: RedirectionPlan.loopTable)
-                        .contains { $0.kind == .local && $0.destination.length == 0 && $0.link == 1 }
-                    if !hasRule { missing.append("rule \(family)") }
-                    if !hasRoute { missing.append("route \(family)") }
-                    isAnythingThere = isAnythingThere || hasRule || hasRoute
-                }
-            }
-            for setting in try needed() {
-                let value = try kernel { () throws(Errno) in try Sysctl.read(setting.name) }
-                // A setting may have had our value all along: its being there proves nothing.
-                if value != setting.value { missing.append("sysctl \(setting.name) = \(setting.value)") }
-            }
-            return missing.isEmpty ? .complete : isAnythingThere ? .partial(missing) : .absent
-        }
-    }
-
     /// `nil` without rules.
     public func counters() throws(RedirectionError) -> RedirectionCounters? {
         try inside { () throws(RedirectionError) in

@@ -1,3 +1,4 @@
+import Glibc
 import LinuxNetworking
 
 /// Accepts on one port of one pod.
@@ -62,6 +63,8 @@ final class Listener: Pollable {
                 guard let connection = try TCPSocket.accept(descriptor) else { return }
                 accepted(connection)
             } catch {
+                // Somebody has destroyed the socket (`ss -K`): it would be ready for ever. The pod is handed over anew.
+                if error.code == EINVAL { return stop() }
                 guard error.isExhaustion else { continue }
                 return pause(error)
             }

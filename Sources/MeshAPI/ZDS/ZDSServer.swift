@@ -10,6 +10,15 @@ public final class ZDSServer: Sendable {
     /// What a proxy said of a pod: `error` nil when it serves the pod, or has let go of a removed one.
     public typealias Acknowledged = @Sendable (_ uid: String, _ error: String?) -> Void
 
+    /// Why this proxy is to be given no pods; nil when it may have them. Asked when it connects, and every second.
+    public typealias Refusal = @Sendable (PeerCredentials) -> String?
+
+    /// Who has connected, and did not leave.
+    public struct Client: Hashable, Sendable {
+        public let pid: Int32
+        public let refusal: String?
+    }
+
     /// Between two accepted connections, as istio-cni: a proxy in a crash loop does not keep the node busy.
     private static let acceptInterval = Duration.milliseconds(200)
 
@@ -17,22 +26,41 @@ public final class ZDSServer: Sendable {
         var core = ZDSServerState()
         var namespaces: [String: NetworkNamespace] = [:]
         var wakeUps: [ZDSServerState.ConnectionID: AsyncStream<Void>.Continuation] = [:]
+        var peers: [ZDSServerState.ConnectionID: PeerCredentials] = [:]
+        /// The last one refused; nil once a proxy was accepted after it.
+        var refused: Client?
     }
 
     private let listener: SeqpacketListener
     private let state = Mutex(State())
     private let logger: Logger
     private let onAcknowledged: Acknowledged
+    private let refusal: Refusal
 
     /// Makes the socket; only root and the owner of this process are served on it.
-    public init(path: String, logger: Logger, onAcknowledged: @escaping Acknowledged = { _, _ in }) throws(Errno) {
+    public init(
+        path: String, logger: Logger, onAcknowledged: @escaping Acknowledged = { _, _ in },
+        refusal: @escaping Refusal = { _ in nil }
+    ) throws(Errno) {
         listener = try SeqpacketListener(path: path)
         self.logger = logger
         self.onAcknowledged = onAcknowledged
+        self.refusal = refusal
     }
 
     /// Proxies connected at the moment.
     public var connectionCount: Int { state.withLock { $0.core.connectionCount } }
+
+    /// A connected proxy has said that it serves this pod.
+    public func isServed(uid: String) -> Bool { state.withLock { $0.core.isServed(uid: uid) } }
+
+    /// In the order in which they came; at the end the last one that was refused.
+    public var clients: [Client] {
+        state.withLock { state in
+            state.peers.sorted { $0.key < $1.key }.map { Client(pid: $0.value.pid, refusal: nil) }
+                + [state.refused].compactMap { $0 }
+        }
+    }
 
     /// Every connected proxy has heard of all pods and removals, and has answered.
     public var isSettled: Bool { state.withLock { $0.core.isSettled } }
@@ -90,10 +118,15 @@ extension ZDSServer {
                 logger.warning("ZDS client refused: not ours", metadata: ["uid": "\(peer.uid)", "pid": "\(peer.pid)"])
                 return
             }
+            if let reason = refusal(peer) { return refuse(peer, reason) }
             let (wakeUps, wakeUp) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
             let opened: ZDSServerState.ConnectionID? = state.withLock { state in
                 let id = state.core.connect(now: .now)
-                if let id { state.wakeUps[id] = wakeUp }
+                if let id {
+                    state.wakeUps[id] = wakeUp
+                    state.peers[id] = peer
+                    state.refused = nil
+                }
                 return id
             }
             guard let id = opened else {
@@ -102,17 +135,30 @@ extension ZDSServer {
             }
             defer { close(id) }
             logger.info("ZDS client connected", metadata: ["connection": "\(id)", "pid": "\(peer.pid)"])
-            let reason = await converse(socket, id, wakeUps, wakeUp)
+            let reason = await converse(socket, id, peer, wakeUps, wakeUp)
             logger.info("ZDS client disconnected", metadata: ["connection": "\(id)", "reason": "\(reason)"])
         } catch {
             logger.warning("ZDS client lost", metadata: ["reason": "\(error)"])
         }
     }
 
+    /// The same for the same proxy again and again is one piece of news.
+    private func refuse(_ peer: PeerCredentials, _ reason: String) {
+        let client = Client(pid: peer.pid, refusal: reason)
+        let isNews = state.withLock { state in
+            defer { state.refused = client }
+            return state.refused != client
+        }
+        logger.log(
+            level: isNews ? .error : .debug, "ZDS client refused: it is given no pods",
+            metadata: ["pid": "\(peer.pid)", "reason": "\(reason)"])
+    }
+
     private func close(_ id: ZDSServerState.ConnectionID) {
         state.withLock { state in
             state.core.disconnect(id)
             state.wakeUps[id] = nil
+            state.peers[id] = nil
         }
         // Another connection may be the newest now, and owe additions.
         wakeAll()
@@ -120,13 +166,13 @@ extension ZDSServer {
 
     /// Reads, writes and watches the clock until one of the three finds an end; says which.
     private func converse(
-        _ socket: SeqpacketSocket, _ id: ZDSServerState.ConnectionID, _ wakeUps: AsyncStream<Void>,
-        _ wakeUp: AsyncStream<Void>.Continuation
+        _ socket: SeqpacketSocket, _ id: ZDSServerState.ConnectionID, _ peer: PeerCredentials,
+        _ wakeUps: AsyncStream<Void>, _ wakeUp: AsyncStream<Void>.Continuation
     ) async -> String {
         await withTaskGroup(of: String.self) { group in
             group.addTask { await self.read(socket, id, wakeUp) }
             group.addTask { await self.write(socket, id, wakeUps) }
-            group.addTask { await self.watch(id) }
+            group.addTask { await self.watch(id, peer) }
             let reason = await group.next() ?? ""
             group.cancelAll()
             return reason
@@ -181,9 +227,14 @@ extension ZDSServer {
         }
     }
 
-    private func watch(_ id: ZDSServerState.ConnectionID) async -> String {
+    private func watch(_ id: ZDSServerState.ConnectionID, _ peer: PeerCredentials) async -> String {
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(1))
+            // It may have moved since.
+            if let reason = refusal(peer) {
+                refuse(peer, reason)
+                return "it is refused"
+            }
             if state.withLock({ $0.core.isOverdue(id, now: .now) }) {
                 return "no answer within \(ZDSServerState.acknowledgementTimeout)"
             }

@@ -34,6 +34,8 @@ struct ZDSServerState {
         var snapshotSent = false
         /// What it was told of: uid to generation.
         var told: [String: UInt64] = [:]
+        /// What it has said that it serves.
+        var served: Set<String> = []
         var inFlight: InFlight?
     }
 
@@ -44,6 +46,8 @@ struct ZDSServerState {
 
     var podCount: Int { pods.count }
     var connectionCount: Int { connections.count }
+
+    func isServed(uid: String) -> Bool { connections.values.contains { $0.served.contains(uid) } }
 
     /// Every connected proxy has heard of all that concerns it, and has answered.
     var isSettled: Bool {
@@ -87,6 +91,11 @@ struct ZDSServerState {
         guard let inFlight = connection.inFlight else { throw .unexpected("an acknowledgement of nothing") }
         let error = try ZDSMessage.decodeAcknowledgement(packet)
         connection.inFlight = nil
+        switch inFlight.request {
+        case .add(let uid, _) where error == nil: connection.served.insert(uid)
+        case .add(let uid, _), .delete(let uid): connection.served.remove(uid)
+        case .keep, .snapshotSent: break
+        }
         return .acknowledged(uid: inFlight.request.uid, error: error)
     }
 

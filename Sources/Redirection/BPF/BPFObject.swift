@@ -97,6 +97,16 @@ struct BPFMap<Key: BitwiseCopyable & Sendable, Value: BitwiseCopyable & Sendable
     }
 }
 
+/// Looks at a table that is pinned; nil when nothing is pinned there.
+func withPinnedMap<Key, Value, R>(
+    _ path: String, _ key: Key.Type, _ value: Value.Type, _ body: (BPFMap<Key, Value>) throws(RedirectionError) -> R
+) throws(RedirectionError) -> R? {
+    let result = cbpf_open_pin(path)
+    if result == -ENOENT { return nil }
+    let map = OwnedDescriptor(adopting: try kernel(result, "open \(path)"))
+    return try body(BPFMap(descriptor: map.raw, name: path))
+}
+
 /// The result of a CLibBPF call, unless it is a negated errno.
 @discardableResult
 func kernel(_ result: Int32, _ call: @autoclosure () -> String) throws(RedirectionError) -> Int32 {

@@ -15,6 +15,11 @@ struct PinDirectory: Sendable {
     init(_ root: String) throws(RedirectionError) {
         self.root = root
         path = root + "/v\(CULVERT_BPF_VERSION)"
+        try prepare()
+    }
+
+    /// Makes what is missing of it, again if somebody has unmounted the file system.
+    func prepare() throws(RedirectionError) {
         let above = PinDirectory.above(root)
         if !PinDirectory.isFileSystem(above) {
             try PinDirectory.make(above)
@@ -57,7 +62,10 @@ struct PinDirectory: Sendable {
         pods + "/" + String(uid.map { $0 == "." ? "+" : $0 })
     }
 
-    func makeDirectory(ofPod uid: String) throws(RedirectionError) { try PinDirectory.make(directory(ofPod: uid)) }
+    func makeDirectory(ofPod uid: String) throws(RedirectionError) {
+        try prepare()
+        try PinDirectory.make(directory(ofPod: uid))
+    }
 
     /// Those that have a directory.
     func podsPresent() -> [String] {

@@ -86,6 +86,15 @@ struct GuardAttachment: Hashable {
         return nil
     }
 
+    /// Whether a guard is on the interface as a filter, in either direction.
+    static func hasFilters(interface: UInt32) throws(RedirectionError) -> Bool {
+        for direction in Direction.allCases {
+            let guarding = GuardAttachment(interface: interface, direction: direction, means: .filter)
+            if try guarding.foundFilter() != nil { return true }
+        }
+        return false
+    }
+
     /// `isHookOurs` once one of the two directions has made it.
     func attachFilter(_ program: Int32, pin path: String, isHookOurs: Bool) throws(RedirectionError) {
         if access(path, F_OK) != 0 { try kernel(cbpf_pin(program, path), "pin \(path)") }

@@ -30,8 +30,10 @@ public final class PodGuard: Sendable {
 
     public let mode: Mode
     private let attachment: Attachment
+    private let directory: String
     private let pins: PinDirectory
     private let host: NetworkNamespace
+    private let held = HeldPins()
     private let object: BPFObject
     private let events: GuardEventRing
     private let enrolled: BPFMap<culvert_address, culvert_enrolled>
@@ -39,6 +41,8 @@ public final class PodGuard: Sendable {
     private let policies: BPFMap<UInt32, culvert_policy>
     /// Changes to the enrolled addresses are made in several calls.
     private let updating = Mutex(())
+    /// What goes past the guard, of pods that this object has attached.
+    private let installed = Mutex<[String: PodExclusions]>([:])
 
     /// Loads the programs; what is pinned in `directory` is taken over, and nothing is changed that runs. `host` is where the host's
     /// ends of veths are.
@@ -50,12 +54,14 @@ public final class PodGuard: Sendable {
         self.mode = mode
         self.attachment = attachment
         self.host = host
+        self.directory = directory
         pins = try PinDirectory(directory)
         object = try BPFObject(.guard, pins: pins.path)
         enrolled = try object.map("enrolled", culvert_address.self, culvert_enrolled.self)
         counts = try object.map("guard_counts", culvert_guard_key.self, culvert_guard_count.self)
         policies = try object.map("guard_policies", UInt32.self, culvert_policy.self)
         events = try GuardEventRing(map: object.map("guard_events"))
+        for map in Self.maps { try held.keep(pins.path + "/" + map) }
     }
 
     // MARK: - Pods
@@ -72,7 +78,9 @@ public final class PodGuard: Sendable {
         let policy = try culvert_policy(plan)
         let ends = try HostEnd.all(of: namespace, in: host)
         for end in ends { try policies.set(end.interface, policy) }
+        installed.withLock { $0[uid] = plan.exclusions }
         try pins.makeDirectory(ofPod: uid)
+        for map in Self.maps { try held.restore(pins.path + "/" + map) }
         try host.entered { () throws(RedirectionError) in
             var kept: Set<String> = []
             for end in ends {
@@ -96,7 +104,7 @@ public final class PodGuard: Sendable {
     }
 
     private func attach(to end: HostEnd, of uid: String) throws(RedirectionError) -> [GuardAttachment] {
-        if attachment == .automatic, !hasFilters(end, of: uid) {
+        if attachment == .automatic, try !hasFilters(end, of: uid) {
             do throws(RedirectionError) {
                 return try attach(to: end, of: uid, by: .tcx) { (guarding, program, path) throws(RedirectionError) in
                     try guarding.attachLink(program, pin: path)
@@ -111,11 +119,13 @@ public final class PodGuard: Sendable {
         }
     }
 
-    /// Those of an earlier agent are renewed as they are.
-    private func hasFilters(_ end: HostEnd, of uid: String) -> Bool {
-        pins.pins(ofPod: uid).compactMap(GuardAttachment.init).contains {
+    /// Those of an earlier agent are renewed as they are, also when somebody has removed their pins.
+    private func hasFilters(_ end: HostEnd, of uid: String) throws(RedirectionError) -> Bool {
+        let isPinned = pins.pins(ofPod: uid).compactMap(GuardAttachment.init).contains {
             $0.means == .filter && $0.interface == end.interface
         }
+        if isPinned { return true }
+        return try GuardAttachment.hasFilters(interface: end.interface)
     }
 
     private func attach(
@@ -125,13 +135,16 @@ public final class PodGuard: Sendable {
         var attached: [GuardAttachment] = []
         for direction in GuardAttachment.Direction.allCases {
             let guarding = GuardAttachment(interface: end.interface, direction: direction, means: means)
-            try body(guarding, try object.program(programName(direction)), path(guarding.name, ofPod: uid))
+            let path = path(guarding.name, ofPod: uid)
+            try held.restore(path)
+            try body(guarding, try object.program(Self.programName(mode, direction)), path)
+            try held.keep(path)
             attached.append(guarding)
         }
         return attached
     }
 
-    private func programName(_ direction: GuardAttachment.Direction) -> String {
+    static func programName(_ mode: Mode, _ direction: GuardAttachment.Direction) -> String {
         (mode == .enforce ? "guard_" : "audit_") + direction.text + "_pod"
     }
 
@@ -142,6 +155,7 @@ public final class PodGuard: Sendable {
         try host.entered { () throws(RedirectionError) in
             for name in pins.pins(ofPod: uid) { try remove(name, ofPod: uid) }
         }
+        held.drop(directory: pins.directory(ofPod: uid))
         try pins.removeDirectory(ofPod: uid)
     }
 
@@ -160,24 +174,20 @@ public final class PodGuard: Sendable {
         pins.podsPresent().filter { uid in pins.pins(ofPod: uid).contains { GuardAttachment(name: $0) != nil } }
     }
 
+    /// What is missing of the pod's guard, or is not as it should be; `attach` mends it.
+    public func missing(of uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> [String] {
+        let found = try PodGuard.inspect(
+            pod: uid, in: namespace, host: host, directory: directory, mode: mode,
+            exclusions: installed.withLock { $0[uid] })
+        return found.parts.filter { !$0.isPresent }.map(\.name)
+    }
+
     /// Compares the pod's guard with the kernel's state.
     public func state(of uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> RedirectionState {
-        let attachments = pins.pins(ofPod: uid).compactMap(GuardAttachment.init)
-        guard !attachments.isEmpty else { return .absent }
-        var missing: [String] = []
-        let ends = try HostEnd.all(of: namespace, in: host)
-        try host.entered { () throws(RedirectionError) in
-            for end in ends {
-                for direction in GuardAttachment.Direction.allCases {
-                    let guarding = attachments.first { $0.interface == end.interface && $0.direction == direction }
-                    let found = try guarding?.program(pin: path(guarding?.name ?? "", ofPod: uid))
-                    if found?.name != programName(direction) {
-                        missing.append("guard \(direction.text) pod on interface \(end.interface)")
-                    }
-                }
-            }
-        }
-        return missing.isEmpty ? .complete : .partial(missing)
+        let found = try PodGuard.inspect(
+            pod: uid, in: namespace, host: host, directory: directory, mode: mode,
+            exclusions: installed.withLock { $0[uid] })
+        return RedirectionState(found.parts, isAnythingThere: pods.contains(uid))
     }
 
     // MARK: - Addresses
@@ -225,23 +235,7 @@ public final class PodGuard: Sendable {
 
     /// Only what is not zero, in a fixed order.
     public func counts(of uid: String) throws(RedirectionError) -> [GuardCount] {
-        let interfaces = Set(pins.pins(ofPod: uid).compactMap { GuardAttachment(name: $0)?.interface })
-        var sums: [GuardDirection: [GuardReason: (packets: UInt64, bytes: UInt64)]] = [:]
-        for key in try counts.keys(blank: culvert_guard_key()) where interfaces.contains(key.interface) {
-            guard let direction = GuardDirection(rawValue: key.direction),
-                let reason = GuardReason(rawValue: key.reason),
-                let count = try counts.value(of: key, blank: culvert_guard_count())
-            else { continue }
-            let sum = sums[direction]?[reason] ?? (0, 0)
-            sums[direction, default: [:]][reason] = (sum.packets + count.packets, sum.bytes + count.bytes)
-        }
-        return GuardDirection.allCases.flatMap { direction in
-            GuardReason.allCases.compactMap { reason in
-                sums[direction]?[reason].map {
-                    GuardCount(direction: direction, reason: reason, packets: $0.packets, bytes: $0.bytes)
-                }
-            }
-        }
+        try Self.counts(of: pins.pins(ofPod: uid), in: counts)
     }
 
     /// Samples of what was refused since the last call: of each pod, direction and reason at most one a second.

@@ -17,17 +17,20 @@ public final class SocketCapture: Sendable {
     ]
     static let lookup = "lookup"
     static let listeners = "listeners"
-    private static let ownAddresses = "own_addresses"
-    private static let policy = "policy"
-    private static let podPins = [lookup, listeners, ownAddresses, policy]
+    static let ownAddresses = "own_addresses"
+    static let policy = "policy"
+    static let podPins = [lookup, listeners, ownAddresses, policy]
     /// BPF_SK_LOOKUP.
     private static let lookupType: Int32 = 36
 
+    private let root: String
     private let pins: PinDirectory
+    private let held = HeldPins()
     private let object: BPFObject
     private let captured: BPFMap<UInt64, culvert_captured>
     private let policies: BPFMap<UInt64, culvert_policy>
-    private let proxyCgroup: UInt64
+    let proxyCgroup: UInt64
+    private let proxyCgroupPath: String
 
     /// Loads the programs and puts them on the root of the cgroups. Connections made by processes in `proxyCgroup`, a directory below
     /// it, are not captured.
@@ -40,11 +43,18 @@ public final class SocketCapture: Sendable {
         guard exempt != (try Cgroup.identifier(of: root)), proxyCgroup.hasPrefix(root + "/") else {
             throw .noCgroups("\(proxyCgroup) is not a cgroup of the proxy alone, below \(root)")
         }
+        self.root = root
         self.proxyCgroup = exempt
+        proxyCgroupPath = proxyCgroup
         pins = try PinDirectory(directory)
         object = try BPFObject(.connect, pins: pins.path)
         captured = try object.map("captured", UInt64.self, culvert_captured.self)
         policies = try object.map("captured_policies", UInt64.self, culvert_policy.self)
+        for map in Self.maps { try held.keep(pins.path + "/" + map) }
+        try attachHooks()
+    }
+
+    private func attachHooks() throws(RedirectionError) {
         let target = try Cgroup.open(root)
         for hook in Self.hooks {
             try attach(
@@ -54,15 +64,24 @@ public final class SocketCapture: Sendable {
 
     /// Puts the program in the place of the one that is pinned there, or there for the first time.
     private func attach(_ program: Int32, to target: Int32, type: Int32, pin: String) throws(RedirectionError) {
-        if let link = try BPFLink.open(pin: pin) {
-            do throws(RedirectionError) {
-                return try link.replace(program: program)
-            } catch .kernel(let error) where error.code == ENOLINK {
-                // What it was attached to is gone.
-                try PinDirectory.unpin(pin)
-            }
+        try held.restore(pin)
+        if try !replace(program, pin: pin) {
+            try BPFLink(program: program, target: target, type: type).pin(pin)
         }
-        try BPFLink(program: program, target: target, type: type).pin(pin)
+        try held.keep(pin)
+    }
+
+    /// False when nothing is there any more.
+    private func replace(_ program: Int32, pin: String) throws(RedirectionError) -> Bool {
+        guard let link = try BPFLink.open(pin: pin) else { return false }
+        do throws(RedirectionError) {
+            try link.replace(program: program)
+            return true
+        } catch .kernel(let error) where error.code == ENOLINK {
+            // Somebody has detached it, or what it was attached to is gone.
+            try PinDirectory.unpin(pin)
+            return false
+        }
     }
 
     // MARK: - Pods
@@ -75,7 +94,12 @@ public final class SocketCapture: Sendable {
     ) throws(RedirectionError) {
         let policy = try culvert_policy(plan)
         try pins.makeDirectory(ofPod: uid)
+        for map in Self.maps { try held.restore(pins.path + "/" + map) }
+        if try Self.hookParts(pins).contains(where: { !$0.isPresent }) { try attachHooks() }
         let directory = pins.directory(ofPod: uid)
+        let maps = [Self.listeners, Self.ownAddresses, Self.policy].map { directory + "/" + $0 }
+        // The proxy's listeners are in one of them.
+        for map in maps { try held.restore(map) }
         let program = try BPFObject(.lookup, pins: directory)
         let own = try setAddresses(
             of: namespace, in: try program.map(Self.ownAddresses, culvert_address.self, UInt32.self))
@@ -91,16 +115,13 @@ public final class SocketCapture: Sendable {
         let cookie = try Self.cookie(of: namespace)
         try policies.set(cookie, policy)
         try captured.set(cookie, entry)
+        for map in maps { try held.keep(map) }
     }
 
     private func setAddresses(
         of namespace: NetworkNamespace, in map: BPFMap<culvert_address, UInt32>
     ) throws(RedirectionError) -> [IPAddress] {
-        let addresses = try namespace.entered { () throws(RedirectionError) in
-            try kernelCall { () throws(Errno) in
-                try RouteSocket().addresses().map(\.address).filter { !$0.isLoopback }
-            }
-        }
+        let addresses = try Self.addresses(in: namespace)
         for address in addresses { try map.set(culvert_address(address), 1) }
         for key in try map.keys(blank: culvert_address()) where !addresses.contains(IPAddress(key)) {
             try map.remove(key)
@@ -108,29 +129,15 @@ public final class SocketCapture: Sendable {
         return addresses
     }
 
-    private static func cookie(of namespace: NetworkNamespace) throws(RedirectionError) -> UInt64 {
+    static func cookie(of namespace: NetworkNamespace) throws(RedirectionError) -> UInt64 {
         try namespace.entered { () throws(RedirectionError) in
             try kernelCall { () throws(Errno) in try NetworkNamespace.cookie() }
         }
     }
 
     /// FNV-1a: of some hundred pods on a node no two are expected to have the same.
-    private static func digest(_ uid: String) -> UInt64 {
+    static func digest(_ uid: String) -> UInt64 {
         uid.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
-    }
-
-    /// What is missing of a captured pod.
-    func missing(pod uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> [String] {
-        var missing: [String] = []
-        for hook in Self.hooks where try BPFLink.open(pin: pins.path + "/" + hook.pin)?.description() == nil {
-            missing.append("\(hook.pin) program")
-        }
-        let link = try BPFLink.open(pin: pins.directory(ofPod: uid) + "/" + Self.lookup)?.description()
-        if link?.target != UInt32(truncatingIfNeeded: namespace.inode) { missing.append("lookup program") }
-        if try captured.value(of: Self.cookie(of: namespace), blank: culvert_captured())?.proxy_cgroup != proxyCgroup {
-            missing.append("capture of its connections")
-        }
-        return missing
     }
 
     /// Where the proxy puts its listeners in a pod, once the pod is captured.
@@ -168,25 +175,36 @@ public final class SocketCapture: Sendable {
     }
 
     private static func releaseConnects(_ uid: String, _ pins: PinDirectory) throws(RedirectionError) {
-        let path = pins.path + "/captured"
-        let result = cbpf_open_pin(path)
-        if result == -ENOENT { return }
-        let map = OwnedDescriptor(adopting: try kernel(result, "open \(path)"))
-        let captured = BPFMap<UInt64, culvert_captured>(descriptor: map.raw, name: "captured")
-        for key in try captured.keys(blank: 0)
-        where try captured.value(of: key, blank: culvert_captured())?.pod == digest(uid) {
-            // The entry goes last: by it a policy is found.
-            try removePolicy(of: key, pins.path)
-            try captured.remove(key)
+        _ = try withPinnedMap(pins.path + "/captured", UInt64.self, culvert_captured.self) {
+            (captured) throws(RedirectionError) in
+            for key in try captured.keys(blank: 0)
+            where try captured.value(of: key, blank: culvert_captured())?.pod == digest(uid) {
+                // The entry goes last: by it a policy is found.
+                try removePolicy(of: key, pins.path)
+                try captured.remove(key)
+            }
         }
     }
 
     private static func removePolicy(of cookie: UInt64, _ directory: String) throws(RedirectionError) {
-        let path = directory + "/captured_policies"
-        let result = cbpf_open_pin(path)
-        if result == -ENOENT { return }
-        let map = OwnedDescriptor(adopting: try kernel(result, "open \(path)"))
-        try BPFMap<UInt64, culvert_policy>(descriptor: map.raw, name: "captured_policies").remove(cookie)
+        _ = try withPinnedMap(directory + "/captured_policies", UInt64.self, culvert_policy.self) {
+            (map) throws(RedirectionError) in try map.remove(cookie)
+        }
+    }
+
+    /// Why a process is not the proxy whose connections are not captured; nil when it is.
+    public func obstacle(toProxy pid: Int32) -> String? {
+        Cgroup.obstacle(toProxy: pid, in: proxyCgroupPath, identifier: proxyCgroup)
+    }
+
+    /// Together with `release`: keeps nothing of a pod, and leaves nothing of it in the kernel whose pins were lost.
+    public func forget(pod uid: String) throws(RedirectionError) {
+        held.drop(directory: pins.directory(ofPod: uid))
+        for key in try captured.keys(blank: 0)
+        where try captured.value(of: key, blank: culvert_captured())?.pod == Self.digest(uid) {
+            try captured.remove(key)
+            try policies.remove(key)
+        }
     }
 
     /// Detaches the hooks and removes what is pinned, when no pod is captured any more.
@@ -197,6 +215,7 @@ public final class SocketCapture: Sendable {
             try BPFLink.open(pin: pin)?.detach()
             try PinDirectory.unpin(pin)
         }
+        held.drop(directory: pins.path)
         pins.removeIfUnused(maps: Self.maps)
     }
 }

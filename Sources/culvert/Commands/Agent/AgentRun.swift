@@ -1,4 +1,5 @@
 public import ArgumentParser
+import Glibc
 import LinuxNetworking
 import Logging
 public import NodeAgent
@@ -95,20 +96,24 @@ struct AgentRun: AsyncParsableCommand {
         logger[metadataKey: "node"] = "\(node)"
         let directory = try AgentDirectory(path: runDir)
         do {
-            let capture = try makeCapture(directory.pods, logger)
+            let (capture, choice) = try makeCapture(directory.pods, logger)
+            let ruled = capture == nil ? makeProxyCgroup(logger) : (nil, "by its cgroup")
             let redirector = try KernelPodRedirector(
                 stateDirectory: directory.pods, capture: capture, pinDirectory: pinDirectory,
-                proxyCgroup: capture == nil ? makeProxyCgroup(logger) : nil, logger: logger)
+                proxyCgroup: ruled.cgroup, logger: logger)
             let podGuard = try makeGuard(logger)
             let agent = Agent(
                 node: node,
                 source: MeshFilePodSource(path: mesh, logger: logger),
                 redirector: podGuard.map { GuardedPodRedirector(redirector, podGuard: $0) } ?? redirector,
-                handoff: try ZDSPodHandoff(socketPath: directory.zdsSocket, logger: logger),
+                handoff: try ZDSPodHandoff(socketPath: directory.zdsSocket, logger: logger) { pid in
+                    capture?.obstacle(toProxy: pid) ?? ruled.cgroup?.obstacle(toProxy: pid)
+                },
                 publisher: DiscoveryMeshPublisher(socketPath: directory.xdsSocket, logger: logger),
                 meshGuard: podGuard,
                 drainTimeout: drainTimeout.value,
                 onExit: onExit,
+                report: (directory.report, report(choice, ruled.why)),
                 logger: logger
             )
             logger.info("Agent started", metadata: ["mesh": "\(mesh)", "directory": "\(runDir)"])
@@ -123,9 +128,22 @@ struct AgentRun: AsyncParsableCommand {
 
     private var pinDirectory: String { PinOption.directory(bpfDir, runDirectory: runDir) }
 
-    /// nil for `nft`.
-    private func makeCapture(_ stateDirectory: String, _ logger: Logger) throws -> SocketCapture? {
-        if backend == .nft { return nil }
+    private func report(_ choice: AgentReport.Backend, _ proxyKnown: String) -> AgentReport {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        return AgentReport(
+            pid: getpid(), node: node, startedAt: Int64(now.tv_sec), backend: choice, guardMode: `guard`.rawValue,
+            pinDirectory: pinDirectory, proxyCgroup: proxyCgroup, proxyKnown: proxyKnown)
+    }
+
+    /// nil for `nft`; and why.
+    private func makeCapture(
+        _ stateDirectory: String, _ logger: Logger
+    ) throws -> (SocketCapture?, AgentReport.Backend) {
+        func chosen(_ kind: CaptureKind, _ reason: String) -> AgentReport.Backend {
+            .init(chosen: kind.rawValue, asked: backend.rawValue, reason: reason)
+        }
+        if backend == .nft { return (nil, chosen(.nft, "asked for")) }
         do throws(RedirectionError) {
             guard let proxyCgroup else {
                 throw .noCgroups("--proxy-cgroup does not say which processes are the proxy's")
@@ -138,28 +156,28 @@ struct AgentRun: AsyncParsableCommand {
                 throw error
             }
             logger.info("Connections are captured by eBPF")
-            return capture
+            return (capture, chosen(.ebpf, "programs load, and a connection made for the purpose was captured"))
         } catch {
             guard backend == .auto else {
                 throw CommandFailure("--backend ebpf cannot be used: \(error)", hint: "use --backend nft or auto")
             }
             logger.info("Connections are captured by nft", metadata: ["reason": "\(error)"])
-            return nil
+            return (nil, chosen(.nft, "ebpf cannot be used: \(error)"))
         }
     }
 
     /// How the rules of nft know the proxy is decided once, and said.
-    private func makeProxyCgroup(_ logger: Logger) -> NFTCgroup? {
+    private func makeProxyCgroup(_ logger: Logger) -> (cgroup: NFTCgroup?, why: String) {
         do throws(RedirectionError) {
             guard let proxyCgroup else {
                 throw .noCgroups("--proxy-cgroup does not say which processes are the proxy's")
             }
             let cgroup = try NFTCgroup(proxyCgroup)
             logger.info("Proxy is known by its cgroup", metadata: ["cgroup": "\(proxyCgroup)"])
-            return cgroup
+            return (cgroup, "by its cgroup")
         } catch {
             logger.warning("Proxy is known by its mark, which can be forged", metadata: ["reason": "\(error)"])
-            return nil
+            return (nil, "by its mark, which can be forged: \(error)")
         }
     }
 

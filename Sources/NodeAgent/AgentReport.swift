@@ -1,0 +1,75 @@
+/// What only the agent knows, for `culvert agent status`: it is left in the run directory, and read also when the agent is gone.
+///
+/// What the kernel has is not in it: that is read from the kernel.
+public struct AgentReport: Codable, Hashable, Sendable {
+    /// How connections are captured, and why so.
+    public struct Backend: Codable, Hashable, Sendable {
+        /// `nft` or `ebpf`.
+        public var chosen: String
+        /// As `--backend` said.
+        public var asked: String
+        public var reason: String
+
+        public init(chosen: String, asked: String, reason: String) {
+            self.chosen = chosen
+            self.asked = asked
+            self.reason = reason
+        }
+    }
+
+    public struct Pod: Codable, Hashable, Sendable {
+        public var uid: String
+        public var name: String?
+        public var namespace: String?
+        /// `recorded`, `enrolled`, `waiting`, `draining` or `leaving`.
+        public var phase: String
+        /// Why it waits, or cannot leave.
+        public var failure: String?
+        /// A connected proxy has said that it serves the pod.
+        public var isServed: Bool
+        /// How often each part was found missing or changed, since the agent started.
+        public var drifts: [String: Int]
+    }
+
+    /// A proxy that is connected, or was refused.
+    public struct Proxy: Codable, Hashable, Sendable {
+        public var pid: Int32
+        /// Why it is given no pods.
+        public var refusal: String?
+
+        public init(pid: Int32, refusal: String?) {
+            self.pid = pid
+            self.refusal = refusal
+        }
+    }
+
+    public var pid: Int32
+    public var node: String
+    /// Seconds since 1970.
+    public var startedAt: Int64
+    public var backend: Backend
+    /// `enforce`, `audit` or `off`.
+    public var guardMode: String
+    public var pinDirectory: String
+    public var proxyCgroup: String?
+    /// By what the proxy's connections are told from applications'.
+    public var proxyKnown: String
+    public var proxies: [Proxy] = []
+    public var pods: [Pod] = []
+    /// Of what all pods share: enrolled addresses that the guard did not know any more.
+    public var nodeDrifts: [String: Int] = [:]
+
+    public init(
+        pid: Int32, node: String, startedAt: Int64, backend: Backend, guardMode: String, pinDirectory: String,
+        proxyCgroup: String?, proxyKnown: String
+    ) {
+        self.pid = pid
+        self.node = node
+        self.startedAt = startedAt
+        self.backend = backend
+        self.guardMode = guardMode
+        self.pinDirectory = pinDirectory
+        self.proxyCgroup = proxyCgroup
+        self.proxyKnown = proxyKnown
+    }
+}

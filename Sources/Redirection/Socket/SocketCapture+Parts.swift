@@ -1,0 +1,105 @@
+import CLibBPF
+import Glibc
+import IPAddressing
+import LinuxNetworking
+
+extension SocketCapture {
+    /// What there is of a pod's capture, read from the pins and the kernel alone: no agent has to be there.
+    ///
+    /// `proxyCgroup` is whose connections are not to be captured, `exclusions` what else is not; without them any will do.
+    static func parts(
+        ofPod uid: String, in namespace: NetworkNamespace, directory: String, proxyCgroup: UInt64?,
+        exclusions: PodExclusions?
+    ) throws(RedirectionError) -> [CapturePart] {
+        let pins = PinDirectory(unchecked: directory)
+        let own = pins.directory(ofPod: uid)
+        var isLookedUp = false
+        if let link = try BPFLink.open(pin: own + "/" + lookup)?.description(),
+            link.target == UInt32(truncatingIfNeeded: namespace.inode)
+        {
+            isLookedUp = try LoadedProgram(id: link.program).name == "choose_listener"
+        }
+        let addresses = try addresses(in: namespace)
+        let cookie = try cookie(of: namespace)
+        let entry = try withPinnedMap(pins.path + "/captured", UInt64.self, culvert_captured.self) {
+            (map) throws(RedirectionError) in try map.value(of: cookie, blank: culvert_captured())
+        }
+        let known = try withPinnedMap(own + "/" + ownAddresses, culvert_address.self, UInt32.self) {
+            (map) throws(RedirectionError) in Set(try map.keys(blank: culvert_address()).map { IPAddress($0) })
+        }
+        let atConnect = try withPinnedMap(pins.path + "/captured_policies", UInt64.self, culvert_policy.self) {
+            (map) throws(RedirectionError) in try map.value(of: cookie, blank: culvert_policy())
+        }
+        let atLookup = try withPinnedMap(own + "/" + policy, UInt32.self, culvert_policy.self) {
+            (map) throws(RedirectionError) in try map.value(of: 0, blank: culvert_policy())
+        }
+        return try hookParts(pins) + [
+            CapturePart("lookup program", isPresent: isLookedUp, isProof: true),
+            CapturePart(
+                "capture of its connections",
+                isPresent: entry.flatMap { $0 }.map { isRight($0, uid, addresses, proxyCgroup) } ?? false, isProof: true
+            ),
+            CapturePart("own addresses", isPresent: known == Set(addresses)),
+            CapturePart("map of listeners", isPresent: access(own + "/" + listeners, F_OK) == 0),
+            CapturePart("exclusions of its connections", isPresent: try atConnect?.isRight(exclusions) ?? false),
+            CapturePart("exclusions of the lookup", isPresent: try atLookup?.isRight(exclusions) ?? false),
+        ]
+    }
+
+    private static func isRight(
+        _ entry: culvert_captured, _ uid: String, _ addresses: [IPAddress], _ proxyCgroup: UInt64?
+    ) -> Bool {
+        let own = withUnsafeBytes(of: entry.own) { bytes in
+            stride(from: 0, to: bytes.count, by: 16).compactMap { IPAddress(bytes: bytes[$0..<($0 + 16)]) }
+        }
+        // More than there is room for are found by the lookup program.
+        let places = min(addresses.count, own.count)
+        return entry.pod == digest(uid) && (proxyCgroup.map { $0 == entry.proxy_cgroup } ?? (entry.proxy_cgroup != 0))
+            && own.filter(addresses.contains).count == places
+    }
+
+    /// The hooks on the root of the cgroups, for all pods of the node.
+    static func hookParts(_ pins: PinDirectory) throws(RedirectionError) -> [CapturePart] {
+        let root = try Cgroup.identifier(of: Cgroup.root())
+        return try hooks.map { (hook) throws(RedirectionError) in
+            var isPresent = false
+            if let link = try BPFLink.open(pin: pins.path + "/" + hook.pin)?.description(),
+                link.target == UInt32(truncatingIfNeeded: root)
+            {
+                // The kernel knows the first 15 bytes of a name.
+                isPresent = hook.program.hasPrefix(try LoadedProgram(id: link.program).name)
+            }
+            return CapturePart("\(hook.pin) program", isPresent: isPresent)
+        }
+    }
+
+    /// Those of the proxy's listeners that are in the pod's map, by slot; nil when there is no map.
+    static func listenersPresent(ofPod uid: String, directory: String) throws(RedirectionError) -> Set<UInt32>? {
+        try withPinnedMap(listenerMap(ofPod: uid, directory: directory), UInt32.self, UInt64.self) {
+            (map) throws(RedirectionError) in
+            var slots: Set<UInt32> = []
+            for slot in 0..<CULVERT_LISTENERS.rawValue where try map.value(of: slot, blank: 0) != nil {
+                slots.insert(slot)
+            }
+            return slots
+        }
+    }
+
+    static func addresses(in namespace: NetworkNamespace) throws(RedirectionError) -> [IPAddress] {
+        try namespace.entered { () throws(RedirectionError) in
+            try kernelCall { () throws(Errno) in
+                try RouteSocket().addresses().map(\.address).filter { !$0.isLoopback }
+            }
+        }
+    }
+}
+
+extension culvert_policy? {
+    /// Nothing is as good as one without exclusions.
+    func isRight(_ exclusions: PodExclusions?) throws(RedirectionError) -> Bool {
+        guard let exclusions else { return true }
+        var plan = RedirectionPlan()
+        plan.exclusions = exclusions
+        return (self ?? culvert_policy()).excludesSame(as: try culvert_policy(plan))
+    }
+}
