@@ -52,7 +52,8 @@ public enum Cgroup {
             return "its cgroup cannot be read: \(error)"
         }
         let place = path.map { "is in cgroup \($0)" } ?? "has no cgroup that can be seen from here (hostPID is needed)"
-        return "the proxy, process \(pid), \(place), not in \(directory), where connections are not captured: start it with "
+        return
+            "the proxy, process \(pid), \(place), not in \(directory), where connections are not captured: start it with "
             + "`culvert proxy run --cgroup \(directory)`, or give its cgroup to the agent by --proxy-cgroup"
     }
 

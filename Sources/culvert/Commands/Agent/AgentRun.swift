@@ -97,7 +97,8 @@ struct AgentRun: AsyncParsableCommand {
         let directory = try AgentDirectory(path: runDir)
         do {
             let (capture, choice) = try makeCapture(directory.pods, logger)
-            let ruled = capture == nil ? makeProxyCgroup(logger) : (nil, "by its cgroup")
+            let ruled: (cgroup: NFTCgroup?, why: String) =
+                capture == nil ? makeProxyCgroup(logger) : (nil, "by its cgroup")
             let redirector = try KernelPodRedirector(
                 stateDirectory: directory.pods, capture: capture, pinDirectory: pinDirectory,
                 proxyCgroup: ruled.cgroup, logger: logger)
