@@ -48,12 +48,14 @@ public enum NFTRuleset {
         delete table inet \(table)
         """
 
-    /// Leads and holds back nothing new. Connections that were led somewhere are translated as long as a chain of this type is there.
+    /// Leads and holds back nothing new. Connections that were led somewhere are translated as long as there is a chain of this type,
+    /// and tracked as long as a rule asks for it.
     static let released = """
         \(removal)
         table inet \(table) {
             chain outbound {
                 type nat hook output priority -100; policy accept;
+                ct state established accept
             }
         }
 
