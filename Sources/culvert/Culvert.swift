@@ -17,10 +17,12 @@ struct Culvert: AsyncParsableCommand {
               culvert proxy run --node node-a --trust-domain example.org --ca 10.0.0.1:15012
               culvert node list                         who has joined, and who lags behind
               culvert cert inspect svid.pem             look into a certificate
+              culvert verify --mesh mesh.yaml --node node-a shop/web shop/api   is this pair protected?
             """,
         version: "0.1.0",
         subcommands: [
-            CA.self, NodeCommand.self, AgentCommand.self, ProxyCommand.self, Cert.self, Demo.self, DemoApp.self,
+            CA.self, NodeCommand.self, AgentCommand.self, ProxyCommand.self, Verify.self, Cert.self, Demo.self,
+            DemoApp.self,
         ]
     )
 

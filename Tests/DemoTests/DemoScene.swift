@@ -26,10 +26,11 @@ struct DemoScene {
     /// The demo's programs, authority, agents and proxies, from when every proxy serves until `stop`. `startProxies` is for proxies that
     /// are not the demo's own.
     func startMesh(
-        authority options: [String] = [], startProxies: (MeshProcesses) throws -> Void = { try $0.startProxies() }
+        authority options: [String] = [], backend: CaptureBackend = .nft,
+        startProxies: (MeshProcesses) throws -> Void = { try $0.startProxies() }
     ) throws -> MeshProcesses {
         let mesh = try MeshProcesses(
-            network: network, directory: directory, executable: try #require(culvertBinary))
+            network: network, directory: directory, executable: try #require(culvertBinary), backend: backend)
         do {
             try mesh.startPrograms()
             try mesh.startAuthority(options)

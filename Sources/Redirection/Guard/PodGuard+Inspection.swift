@@ -59,6 +59,18 @@ extension PodGuard {
             means: pinned.first.map { $0.means == .tcx ? "tcx" : "clsact" }, interfaces: ends.map(\.interface))
     }
 
+    /// The names of the node's ends of a pod's veths.
+    public static func hostInterfaces(
+        of namespace: NetworkNamespace, in host: NetworkNamespace
+    ) throws(RedirectionError) -> [String] {
+        let ends = try HostEnd.all(of: namespace, in: host).map(\.interface)
+        return try host.entered { () throws(RedirectionError) in
+            try kernelCall { () throws(Errno) in
+                try RouteSocket().links().filter { ends.contains($0.index) }.map(\.name)
+            }
+        }
+    }
+
     /// What the guard of a pod has refused, from its pins: no agent has to be there.
     public static func counts(
         ofPod uid: String, directory: String = standardDirectory
