@@ -8,7 +8,7 @@ GRPCIO := 1.85.1
 # What the proto compiler wrote is not ours to format.
 FORMATTED = $(shell git ls-files '*.swift' | grep -v '/Generated/')
 
-.PHONY: deps envoy grpcio bench-deps build demo test fmt check-fmt lint bench bench-authority clean
+.PHONY: deps envoy grpcio bench-deps build demo test fmt check-fmt lint bench bench-capture bench-authority clean
 
 deps:
 	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^installed ' || true); \
@@ -61,6 +61,11 @@ bench-deps: envoy
 # Ratios against raw TCP and other proxies; takes about 25 minutes. Benchmarks/bench --help has the options.
 bench: build bench-deps
 	Benchmarks/bench $(BENCH)
+	Benchmarks/capture $(filter --save,$(BENCH))
+
+# What capture and guard cost, without a proxy; about 3 minutes. Benchmarks/capture --help has the options.
+bench-capture: build bench-deps
+	Benchmarks/capture $(BENCH)
 
 # The authority alone: issuing, a flood, and a fleet of 5000 nodes; about 4 minutes. Benchmarks/authority --help has the options.
 bench-authority: build bench-deps
