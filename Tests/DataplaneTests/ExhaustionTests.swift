@@ -63,11 +63,11 @@ struct ExhaustionTests {
         let target = SocketAddress(mesh.server.host.v4, port: 8080)
         let (clientHost, serverHost) = (mesh.client.host, mesh.server.host)
         async let served = TestProgram.onThread {
-            try serverHost.shell("timeout 30 /usr/bin/python3 -c '\(Self.server)' 2>&1")
+            try serverHost.shell("timeout -s KILL 30 /usr/bin/python3 -c '\(Self.server)' 2>&1")
         }
         let steady = try await connection(to: target, from: clientHost)
         async let counts = TestProgram.onThread {
-            try clientHost.shell("timeout 30 /usr/bin/python3 -c '\(Self.client(target))' 2>&1")
+            try clientHost.shell("timeout -s KILL 30 /usr/bin/python3 -c '\(Self.client(target))' 2>&1")
         }
         try await Task.sleep(for: .milliseconds(200))
         let before = try Usage.descriptors()

@@ -147,7 +147,7 @@ private final class ClientFiles: Sendable {
     func run(_ command: String, on host: TestNetwork.Host) async throws -> String {
         let directory = directory
         return try await TestProgram.onThread {
-            try host.shell("cd \(directory) && timeout 10 \(command) </dev/null 2>&1")
+            try host.shell("cd \(directory) && timeout -s KILL 10 \(command) </dev/null 2>&1")
         }
     }
 
