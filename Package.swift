@@ -187,6 +187,7 @@ let package = Package(
                 name: "DemoTests",
                 dependencies: [
                     "culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "Redirection", "NamespaceKit",
+                    "SeededRandom",
                 ],
                 swiftSettings: settings
             ),

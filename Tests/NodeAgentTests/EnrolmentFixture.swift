@@ -62,13 +62,30 @@ final class EnrolmentFixture: Sendable {
         let podGuard = try node.podGuard()
         let run = try AgentDirectory(path: directory.runDirectory)
         let agent = Agent(
-            node: "node-a", source: MeshFilePodSource(path: directory.mesh, logger: quietLogger),
+            node: "node-a", source: MeshFilePodSource(path: directory.mesh, logger: logger),
             redirector: try node.redirector(capture, podGuard),
             handoff: try ZDSPodHandoff(socketPath: run.zdsSocket, logger: quietLogger),
             publisher: DiscoveryMeshPublisher(socketPath: run.xdsSocket, logger: quietLogger), meshGuard: podGuard,
             drainTimeout: drainTimeout, onExit: onExit, logger: logger)
         try await agent.running(isCancelled: isCancelled, body)
         if !isCancelled, onExit == .remove { try capture?.removeIfUnused() }
+    }
+
+    /// One more with the addresses of `web`, on a veth to the node that goes with it.
+    func makeNamespace(end: String) throws -> NetworkNamespace {
+        let namespace = try NetworkNamespace.make()
+        try namespace.run {
+            let routes = try RouteSocket()
+            try routes.setUp("lo")
+            try Sysctl.write("net/ipv6/conf/default/addr_gen_mode", "1")
+            try routes.createVeth("eth0", peerName: end, peerNamespace: network.bridge)
+            try network.bridge.run { try RouteSocket().setUp(end) }
+            try routes.setUp("eth0")
+            try routes.addAddress(web.v4, prefixLength: 24, to: "eth0")
+            try routes.addAddress(web.v6, prefixLength: 64, to: "eth0")
+            for text in ["0.0.0.0/0", "::/0"] { try routes.addRoute(to: try #require(IPPrefix(text)), link: "eth0") }
+        }
+        return namespace
     }
 
     func isEnrolled(_ agent: Agent) -> Bool { agent.podPhases == ["web-uid": .enrolled, "peer-uid": .enrolled] }

@@ -90,6 +90,8 @@ final class LogLines: Sendable {
         lines.withLock { $0.filter { $0.message == message }.compactMap { $0.metadata[key].map { "\($0)" } } }
     }
 
+    func has(_ message: String) -> Bool { lines.withLock { $0.contains { $0.message == message } } }
+
     private struct Handler: LogHandler {
         let lines: LogLines
         var metadata: Logger.Metadata = [:]

@@ -51,7 +51,7 @@ struct TestFrame {
         [UInt8](repeating: 0xff, count: 6) + [2, 0, 0, 0, 0, 9] + type.bigEndianBytes
     }
 
-    private static func checksum(_ bytes: [UInt8]) -> UInt16 {
+    static func checksum(_ bytes: [UInt8]) -> UInt16 {
         var sum = stride(from: 0, to: bytes.count, by: 2).reduce(UInt32(0)) {
             $0 + (UInt32(bytes[$1]) << 8 | UInt32(bytes[$1 + 1]))
         }

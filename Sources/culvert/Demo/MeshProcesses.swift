@@ -208,6 +208,12 @@ final class MeshProcesses {
         proxies.removeAll { !$0.isRunning }
     }
 
+    /// As a crash: what they have installed stays. `startAgents` starts them again.
+    func killAgents() {
+        for agent in agents { agent.kill() }
+        agents = []
+    }
+
     /// In order, so that the agents find what they have to remove; what does not end in time is killed.
     func stop() {
         for group in [proxies, agents, programs, authority.map { [$0] } ?? []] {
