@@ -16,9 +16,11 @@ struct culvert_address {
     __u8 bytes[16];
 };
 
-// SO_MARK of the proxy's sockets, and of what is led to the loopback interface; under the mask.
+// SO_MARK of the proxy's sockets, of what is led to the loopback interface, and of the kubelet's connections where rules capture; under
+// the mask.
 #define CULVERT_PROXY_MARK 0x539
 #define CULVERT_LOOP_MARK 0x53a
+#define CULVERT_PROBE_MARK 0x53b
 #define CULVERT_MARK_MASK 0xfff
 
 // Where the proxy takes what a pod sends, on its loopback addresses.
@@ -41,10 +43,26 @@ struct culvert_prefix {
     __u32 is_v4;
 };
 
+// In the flags of a policy: the kubelet's connections reach the application.
+#define CULVERT_PROBED 1
+
+// A TCP connection as one of its packets has it.
+struct culvert_flow {
+    struct culvert_address source, destination;
+    __u16 source_port, destination_port;
+};
+
+// SYNs of the kubelet's to probed pods.
+enum culvert_probe_count {
+    CULVERT_PROBE_NOTED = 0,   // by the guard
+    CULVERT_PROBE_PASSED = 1,  // in the pod, to the application
+    CULVERT_PROBE_COUNTS = 2,
+};
+
 // What of a pod goes around the proxy and past the guard. One value in every map that has it: whoever replaces it replaces all of it
 // in one moment.
 struct culvert_policy {
-    __u32 flags;  // none yet
+    __u32 flags;
     __u32 inbound_count, outbound_count, prefix_count;
     __u16 inbound_ports[CULVERT_EXCLUDED_PORTS];   // of the pod
     __u16 outbound_ports[CULVERT_EXCLUDED_PORTS];  // of whom it connects to

@@ -3,7 +3,8 @@
 //
 // A packet from the pod is judged by its destination alone: whatever source it claims, it comes from an enrolled pod. One towards
 // the pod is judged by its source. What cannot be read is dropped, if it could be TCP between two enrolled pods.
-#include "policy.h"
+#include "probe.h"
+#include "segment.h"
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -36,6 +37,13 @@ struct {
 } guard_policies SEC(".maps");
 
 struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);  // the identifier of the kubelet's cgroup; 0 without
+} guard_kubelet SEC(".maps");
+
+struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 16384);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -53,12 +61,6 @@ struct packet {
     struct culvert_address source, destination;
     __u16 source_port, destination_port;
 };
-
-static __always_inline void map_v4(struct culvert_address *address, __be32 v4) {
-    __builtin_memset(address->bytes, 0, 10);
-    address->bytes[10] = address->bytes[11] = 0xff;
-    __builtin_memcpy(address->bytes + 12, &v4, 4);
-}
 
 static __always_inline void report(
     struct __sk_buff *skb, __u16 direction, __u16 reason, int is_audit, const struct packet *packet) {
@@ -192,7 +194,23 @@ static __always_inline int judge(struct __sk_buff *skb, __u16 direction, struct 
     return CULVERT_MALFORMED;
 }
 
+// Notes the kubelet's connection on its way to a pod that lets it through. What was forwarded here, whatever source it claims or was
+// given, has no socket on this node.
+static __always_inline void note_probe(struct __sk_buff *skb) {
+    __u32 interface = skb->ifindex, zero = 0;
+    const struct culvert_policy *policy = bpf_map_lookup_elem(&guard_policies, &interface);
+    if (!policy || !(policy->flags & CULVERT_PROBED)) return;
+    const __u64 *kubelet = bpf_map_lookup_elem(&guard_kubelet, &zero);
+    if (!kubelet || !*kubelet || bpf_skb_cgroup_id(skb) != *kubelet) return;
+    struct culvert_flow flow __attribute__((aligned(8))) = {};
+    int flags = read_segment(skb, &flow);
+    if (flags < 0 || (flags & 0x12) != 0x02) return;
+    __u64 now = bpf_ktime_get_ns();
+    if (bpf_map_update_elem(&node_probes, &flow, &now, BPF_ANY) == 0) count_probe(CULVERT_PROBE_NOTED);
+}
+
 static __noinline int guard(struct __sk_buff *skb, __u16 direction, int is_audit) {
+    if (direction == CULVERT_TO_POD) note_probe(skb);
     struct packet packet __attribute__((aligned(8))) = {};
     int reason = judge(skb, direction, &packet);
     // The next program decides: ours only ever refuses.

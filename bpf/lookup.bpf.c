@@ -3,7 +3,7 @@
 // connection is refused.
 //
 // One instance for each pod, on its network namespace, with maps of its own.
-#include "policy.h"
+#include "probe.h"
 
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -37,12 +37,6 @@ struct {
     __type(value, struct culvert_policy);
 } policy SEC(".maps");
 
-static __always_inline void map_v4(struct culvert_address *address, __be32 v4) {
-    __builtin_memset(address->bytes, 0, 10);
-    address->bytes[10] = address->bytes[11] = 0xff;
-    __builtin_memcpy(address->bytes + 12, &v4, 4);
-}
-
 static __always_inline int is_loopback(const struct culvert_address *address) {
     const __u32 *words = (const __u32 *)address->bytes;
     if (words[0] || words[1]) return 0;
@@ -75,6 +69,15 @@ SEC("sk_lookup") int choose_listener(struct bpf_sk_lookup *ctx) {
     __u32 zero = 0;
     const struct culvert_policy *own = bpf_map_lookup_elem(&policy, &zero);
     if (!is_inside && own && has_port(own->inbound_ports, own->inbound_count, ctx->local_port)) return SK_PASS;
+    if (!is_inside && own && (own->flags & CULVERT_PROBED)) {
+        __attribute__((aligned(8))) struct culvert_flow flow = {.source = remote, .destination = local};
+        flow.source_port = bpf_ntohs(ctx->remote_port);
+        flow.destination_port = ctx->local_port;
+        if (is_probe(&flow)) {
+            count_probe(CULVERT_PROBE_PASSED);
+            return SK_PASS;
+        }
+    }
 
     __u32 slot = !is_inside ? CULVERT_INBOUND : is_v4 ? CULVERT_OUTBOUND_V4 : CULVERT_OUTBOUND_V6;
     struct bpf_sock *listener = bpf_map_lookup_elem(&listeners, &slot);

@@ -7,7 +7,13 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-static __noinline int has_port(const __u16 *ports, __u32 count, __u32 port) {
+__attribute__((unused)) static __always_inline void map_v4(struct culvert_address *address, __be32 v4) {
+    __builtin_memset(address->bytes, 0, 10);
+    address->bytes[10] = address->bytes[11] = 0xff;
+    __builtin_memcpy(address->bytes + 12, &v4, 4);
+}
+
+__attribute__((unused)) static __noinline int has_port(const __u16 *ports, __u32 count, __u32 port) {
     for (__u32 i = 0; i < CULVERT_EXCLUDED_PORTS; i++) {
         if (i >= count) return 0;
         if (ports[i] == port) return 1;

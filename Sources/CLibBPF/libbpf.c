@@ -59,13 +59,14 @@ int cbpf_open_library(void) {
     return opened;
 }
 
-static int load(struct bpf_object *object, const char *pins) {
+static int load(struct bpf_object *object, const char *pins, const char *node_pins) {
     struct bpf_map *map;
     for (map = NULL; pins && (map = lib_bpf_object__next_map(object, map));) {
         // The programs' constants are theirs alone.
         if (strchr(lib_bpf_map__name(map), '.')) continue;
         char path[512];
-        int length = snprintf(path, sizeof path, "%s/%s", pins, lib_bpf_map__name(map));
+        const char *name = lib_bpf_map__name(map);
+        int length = snprintf(path, sizeof path, "%s/%s", strncmp(name, "node_", 5) == 0 ? node_pins : pins, name);
         if (length >= (int)sizeof path) return -ENAMETOOLONG;
         int result = lib_bpf_map__set_pin_path(map, path);
         if (result < 0) return result;
@@ -74,7 +75,8 @@ static int load(struct bpf_object *object, const char *pins) {
 }
 
 struct cbpf_object *cbpf_load(
-    const void *bytes, size_t count, const char *name, const char *pins, char *log, size_t log_capacity, int *error) {
+    const void *bytes, size_t count, const char *name, const char *pins, const char *node_pins, char *log,
+    size_t log_capacity, int *error) {
     if (log_capacity) log[0] = 0;
     *error = cbpf_open_library();
     if (*error < 0) return NULL;
@@ -83,7 +85,7 @@ struct cbpf_object *cbpf_load(
     log_room = log_capacity;
     LIBBPF_OPTS(bpf_object_open_opts, options, .object_name = name);
     struct bpf_object *object = lib_bpf_object__open_mem(bytes, count, &options);
-    *error = object ? load(object, pins) : -errno;
+    *error = object ? load(object, pins, node_pins) : -errno;
     if (object && *error < 0) {
         lib_bpf_object__close(object);
         object = NULL;

@@ -28,6 +28,7 @@ public final class Agent: Service {
     private let handoff: any PodHandoff
     private let publisher: any MeshPublisher
     private let meshGuard: (any MeshGuard)?
+    private let probeExemption: ProbeExemption
     private let verificationInterval: Duration
     private let drainTimeout: Duration
     private let onExit: OnExit
@@ -47,7 +48,8 @@ public final class Agent: Service {
     public init(
         node: String, source: any PodSource, namespaces: any PodNamespaces = KernelPodNamespaces(),
         redirector: any PodRedirector, handoff: any PodHandoff, publisher: any MeshPublisher,
-        meshGuard: (any MeshGuard)? = nil, verificationInterval: Duration = .seconds(5),
+        meshGuard: (any MeshGuard)? = nil, probeExemption: ProbeExemption = .none,
+        verificationInterval: Duration = .seconds(5),
         drainTimeout: Duration = .seconds(30), onExit: OnExit,
         report: (file: AgentReportFile, content: AgentReport)? = nil, logger: Logger
     ) {
@@ -58,6 +60,7 @@ public final class Agent: Service {
         self.handoff = handoff
         self.publisher = publisher
         self.meshGuard = meshGuard
+        self.probeExemption = probeExemption
         self.verificationInterval = verificationInterval
         self.drainTimeout = drainTimeout
         self.onExit = onExit
@@ -121,6 +124,7 @@ public final class Agent: Service {
         var reported: AgentReport?
         var nodeDrifts: [String: Int] = [:]
         var verification = ContinuousClock.now + verificationInterval
+        var kubelet = KubeletWatch(probeExemption, logger: logger)
         for await _ in wakeUps {
             let (cluster, isStopping) = inbox.withLock { ($0.cluster, $0.isStopping) }
             if isStopping { break }
@@ -133,6 +137,7 @@ public final class Agent: Service {
                 publish(cluster)
             }
             if published == nil { clearForeignGuards(enroller) }
+            if published == nil || .now >= verification, let meshGuard { kubelet.look(meshGuard) }
             published = cluster
             if .now >= verification {
                 enroller.verify()

@@ -19,11 +19,13 @@ public struct ClusterState: Hashable, Sendable {
         public let services: [ServiceName: [UInt16: UInt16]]
         /// What goes around the proxy, its namespace's share included.
         public let exclusions: PodExclusions
+        /// Takes no plaintext once it is enrolled: its namespace is strict.
+        public let isStrict: Bool
 
         public init(
             uid: String, name: String, namespace: String, serviceAccount: String, node: String, addresses: [IPAddress],
             netns: String?, labels: [String: String] = [:], services: [ServiceName: [UInt16: UInt16]] = [:],
-            exclusions: PodExclusions = PodExclusions()
+            exclusions: PodExclusions = PodExclusions(), isStrict: Bool = false
         ) {
             self.uid = uid
             self.name = name
@@ -35,12 +37,15 @@ public struct ClusterState: Hashable, Sendable {
             self.labels = labels
             self.services = services
             self.exclusions = exclusions
+            self.isStrict = isStrict
         }
 
         /// How its connections are captured.
         var plan: RedirectionPlan {
             var plan = RedirectionPlan()
             plan.exclusions = exclusions
+            // Others take plaintext from anybody, by way of the proxy.
+            plan.isProbed = isStrict
             return plan
         }
     }
@@ -50,19 +55,16 @@ public struct ClusterState: Hashable, Sendable {
     public let enrolmentLabel: String
     /// Labels by the name of the namespace.
     public let namespaces: [String: [String: String]]
-    /// Namespaces whose enrolled pods take no plaintext.
-    public let strictNamespaces: Set<String>
     public let pods: [Pod]
     public let services: [Service]
 
     public init(
         trustDomain: TrustDomain, enrolmentLabel: String, namespaces: [String: [String: String]],
-        strictNamespaces: Set<String> = [], pods: [Pod], services: [Service]
+        pods: [Pod], services: [Service]
     ) {
         self.trustDomain = trustDomain
         self.enrolmentLabel = enrolmentLabel
         self.namespaces = namespaces
-        self.strictNamespaces = strictNamespaces
         self.pods = pods
         self.services = services
     }

@@ -7,17 +7,20 @@ public struct KernelPodRedirector: PodRedirector {
     private let directory: PodRecordDirectory
     private let capture: SocketCapture?
     private let pinDirectory: String?
+    private let marker: ProbeMarker?
     private let proxyCgroup: NFTCgroup?
 
     /// `stateDirectory` exists and is this agent's alone. With `capture` the backend is `ebpf`; `pinDirectory` is where an agent of that
-    /// backend has its pins. By `proxyCgroup` the `nft` backend knows the proxy; without it, by its mark.
+    /// backend has its pins. By `proxyCgroup` the `nft` backend knows the proxy; without it, by its mark. `marker`
+    /// lets the kubelet through the rules of strict pods.
     public init(
         stateDirectory: String, capture: SocketCapture? = nil, pinDirectory: String? = nil,
-        proxyCgroup: NFTCgroup? = nil, logger: Logger
+        marker: ProbeMarker? = nil, proxyCgroup: NFTCgroup? = nil, logger: Logger
     ) throws {
         self.proxyCgroup = proxyCgroup
         self.capture = capture
         self.pinDirectory = pinDirectory
+        self.marker = marker
         directory = try PodRecordDirectory(path: stateDirectory, logger: logger)
     }
 
@@ -81,6 +84,6 @@ public struct KernelPodRedirector: PodRedirector {
         plan.proxyCgroup = proxyCgroup
         return try PodRedirection(
             pod: uid, namespace: namespace, stateDirectory: directory.path, plan: plan, capture: capture,
-            pinDirectory: pinDirectory)
+            pinDirectory: pinDirectory, marker: marker)
     }
 }

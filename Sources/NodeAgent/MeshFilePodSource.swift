@@ -39,18 +39,19 @@ extension ClusterState {
                 memberships[PodName(namespace: service.namespace, name: pod), default: [:]][name] = [:]
             }
         }
+        let strict = Set(file.namespaces.filter(\.isStrict).map(\.name))
         let shared = Dictionary(file.namespaces.map { ($0.name, PodExclusions($0.exclusions)) }) { first, _ in first }
         self.init(
             trustDomain: file.trustDomain,
             enrolmentLabel: file.enrolmentLabel,
             namespaces: Dictionary(file.namespaces.map { ($0.name, $0.labels) }) { first, _ in first },
-            strictNamespaces: Set(file.namespaces.filter(\.isStrict).map(\.name)),
             pods: file.pods.map { pod in
                 Pod(
                     uid: pod.uid, name: pod.name, namespace: pod.namespace, serviceAccount: pod.serviceAccount,
                     node: pod.node, addresses: pod.addresses, netns: pod.netns, labels: pod.labels,
                     services: memberships[PodName(namespace: pod.namespace, name: pod.name)] ?? [:],
-                    exclusions: PodExclusions(pod.exclusions).union(shared[pod.namespace] ?? PodExclusions()))
+                    exclusions: PodExclusions(pod.exclusions).union(shared[pod.namespace] ?? PodExclusions()),
+                    isStrict: strict.contains(pod.namespace))
             },
             services: file.services.map { service in
                 Service(

@@ -12,6 +12,9 @@ public protocol MeshGuard: Sendable {
     /// The pods that have a guard, of whichever agent.
     var pods: [String] { get }
     func detach(pod uid: String) throws
+    /// From now on connections of this cgroup, the kubelet's, reach strict pods; nil for nobody's.
+    func trust(kubelet cgroup: String?) throws
+    func probeCounts() throws -> ProbeCounts
     /// Called at the end, when nothing is to stay behind.
     func removeIfUnused()
 }

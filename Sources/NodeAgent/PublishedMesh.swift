@@ -31,7 +31,7 @@ extension PublishedMesh {
                         node: pod.node,
                         addresses: pod.addresses,
                         tunnelProtocol: cluster.isEnrolled(pod) ? .hbone : .none,
-                        refusesPlaintext: cluster.isEnrolled(pod) && cluster.strictNamespaces.contains(pod.namespace),
+                        refusesPlaintext: cluster.isEnrolled(pod) && pod.isStrict,
                         services: pod.services
                     ))
             } catch {

@@ -105,14 +105,15 @@ public enum NFTRuleset {
             "meta l4proto != tcp return",
             notNew,
             "tcp dport \(plan.tunnelPort) return",
-        ] + exclusion("tcp dport", plan.exclusions.inboundPorts.sorted()) + [
-            // Without a transparent listener the statement falls through, and the next rule would be the application:
-            // hence the refusal.
-            "meta l4proto tcp tproxy to :\(plan.inboundPort) accept",
-            "counter name \(refusedCounter)",
-            "meta l4proto tcp reject with tcp reset",
-            "drop",
-        ]
+        ] + exclusion("tcp dport", plan.exclusions.inboundPorts.sorted())
+            + (plan.isProbed ? ["\(mark) == \(hexadecimal(RedirectionPlan.probeMark)) return"] : []) + [
+                // Without a transparent listener the statement falls through, and the next rule would be the application:
+                // hence the refusal.
+                "meta l4proto tcp tproxy to :\(plan.inboundPort) accept",
+                "counter name \(refusedCounter)",
+                "meta l4proto tcp reject with tcp reset",
+                "drop",
+            ]
     }
 
     /// In postrouting, where the interface is the final one: in output it is still that from before the redirection.
@@ -124,7 +125,8 @@ public enum NFTRuleset {
             "\(mark) == \(hexadecimal(RedirectionPlan.proxyMark)) return",
         ] + outboundExclusions(plan.exclusions)
             // Whom the pod opens a connection to has no say in it by the port that it comes from.
-            + exclusion("\(answering) tcp sport", plan.exclusions.inboundPorts.sorted()) + [
+            + exclusion("\(answering) tcp sport", plan.exclusions.inboundPorts.sorted())
+            + (plan.isProbed ? ["\(mark) == \(hexadecimal(RedirectionPlan.probeMark)) \(answering) return"] : []) + [
                 // The kernel's refusals, and the ends of connections that were reset at enrolment: no payload.
                 "tcp flags & (fin | syn | rst) == rst return",
                 "counter name \(droppedCounter) drop",

@@ -72,6 +72,7 @@ extension culvert_policy {
             exclusions.outboundPorts.count <= PodExclusions.portsMax,
             exclusions.outboundPrefixes.count <= PodExclusions.prefixesMax
         else { throw .tooManyExclusions(exclusions) }
+        if plan.isProbed { flags = UInt32(CULVERT_PROBED) }
         inbound_count = UInt32(exclusions.inboundPorts.count)
         outbound_count = UInt32(exclusions.outboundPorts.count)
         prefix_count = UInt32(exclusions.outboundPrefixes.count)

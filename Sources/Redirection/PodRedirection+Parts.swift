@@ -44,7 +44,11 @@ extension PodRedirection {
             let record = try record()
             var parts = [CapturePart("record", isPresent: record != nil, isProof: true)]
             switch backend {
-            case .nft: parts.append(try ruleset(record))
+            case .nft:
+                parts.append(try ruleset(record))
+                if record?.isMarked == true, let pinDirectory {
+                    parts += try ProbeMarker.parts(ofPod: pod, in: namespace, directory: pinDirectory)
+                }
             case .ebpf:
                 parts += try SocketCapture.parts(
                     ofPod: pod, in: namespace, directory: pinDirectory ?? PodGuard.standardDirectory,

@@ -39,6 +39,7 @@ extension PodRedirection {
             case .inbound:
                 try releaseSockets(.inbound)
                 try capture?.forget(pod: pod)
+                try releaseMarker()
             case .connections: try endProxied()
             case .rules: try removeRules()
             case .routing: try removeRouting()
@@ -53,6 +54,10 @@ extension PodRedirection {
     func releaseSockets(_ direction: SocketCapture.Direction) throws(RedirectionError) {
         guard let pinDirectory, SocketCapture.isCaptured(pod: pod, directory: pinDirectory) else { return }
         try SocketCapture.release(direction, pod: pod, directory: pinDirectory)
+    }
+
+    func releaseMarker() throws(RedirectionError) {
+        if let pinDirectory { try ProbeMarker.release(pod: pod, directory: pinDirectory) }
     }
 
     /// Both directions at once: one transaction.

@@ -17,14 +17,17 @@ public struct PodRedirection: Sendable {
     let file: RecordFile
     let capture: SocketCapture?
     let pinDirectory: String?
+    let marker: ProbeMarker?
     private let nftPath: String?
     private let timeout: Duration
 
     /// `pod` is the UID, which names the record file. `nftPath` is looked for in the usual places by default. With `capture` the
-    /// backend is `ebpf`; `pinDirectory` is where an agent of that backend may have left something.
+    /// backend is `ebpf`; `pinDirectory` is where an agent of that backend may have left something. `marker`
+    /// lets the kubelet of a probed pod through the rules.
     public init(
         pod: String, namespace: NetworkNamespace, stateDirectory: String, plan: RedirectionPlan = RedirectionPlan(),
-        capture: SocketCapture? = nil, pinDirectory: String? = nil, nftPath: String? = nil,
+        capture: SocketCapture? = nil, pinDirectory: String? = nil, marker: ProbeMarker? = nil,
+        nftPath: String? = nil,
         timeout: Duration = .seconds(10)
     ) throws(RedirectionError) {
         guard PodRedirection.isValid(pod) else { throw .invalidPod(pod) }
@@ -33,6 +36,7 @@ public struct PodRedirection: Sendable {
         self.plan = plan
         self.capture = capture
         self.pinDirectory = pinDirectory
+        self.marker = marker
         self.nftPath = nftPath
         self.timeout = timeout
         file = RecordFile(directory: stateDirectory, name: pod + ".redirection")
@@ -86,6 +90,7 @@ public struct PodRedirection: Sendable {
                 if let capture {
                     try capture.capture(pod: pod, in: namespace, plan: plan)
                 } else {
+                    if isMarked { try marker?.attach(pod: pod, in: namespace) } else { try releaseMarker() }
                     try nft().apply(NFTRuleset.render(plan))
                 }
             case .digest:
@@ -94,6 +99,7 @@ public struct PodRedirection: Sendable {
                     try releaseSockets(.inbound)
                     try noteDigest()
                 } else {
+                    try releaseMarker()
                     try removeRules()
                 }
             case .exclusions: try endExcluded()
@@ -112,7 +118,8 @@ public struct PodRedirection: Sendable {
                 name: setting.name, value: try kernel { () throws(Errno) in try Sysctl.read(setting.name) })
         }
         let record = RedirectionRecord(
-            bootID: try bootID(), namespace: identity, settings: settings, exclusions: plan.exclusions)
+            bootID: try bootID(), namespace: identity, settings: settings, exclusions: plan.exclusions,
+            isMarked: isMarked)
         try file.write(record.text)
     }
 
@@ -156,17 +163,21 @@ public struct PodRedirection: Sendable {
         try file.write(record.text)
     }
 
+    /// At the socket nothing has to be marked.
+    private var isMarked: Bool { plan.isProbed && marker != nil && capture == nil }
+
     private func note(_ exclusions: PodExclusions, in record: RedirectionRecord) throws(RedirectionError) {
-        if record.exclusions == exclusions { return }
+        if record.exclusions == exclusions && record.isMarked == isMarked { return }
         var record = record
         record.exclusions = exclusions
+        record.isMarked = isMarked
         try file.write(record.text)
     }
 
     /// They would hang at the guard, or go on in plaintext to where it does not stand.
     private func endExcluded() throws(RedirectionError) {
         guard let record = try record() else { return }
-        guard record.exclusions != plan.exclusions else { return }
+        guard record.exclusions != plan.exclusions || record.isMarked != isMarked else { return }
         try destroy { record.exclusions.mayHold(local: $0.local, remote: $0.remote) }
         try note(plan.exclusions, in: record)
     }
@@ -178,7 +189,10 @@ public struct PodRedirection: Sendable {
         pod: String, stateDirectory: String, pinDirectory: String? = nil
     ) throws(RedirectionError) {
         guard isValid(pod) else { throw .invalidPod(pod) }
-        if let pinDirectory { try SocketCapture.release(pod: pod, directory: pinDirectory) }
+        if let pinDirectory {
+            try SocketCapture.release(pod: pod, directory: pinDirectory)
+            try ProbeMarker.release(pod: pod, directory: pinDirectory)
+        }
         try RecordFile(directory: stateDirectory, name: pod + ".redirection").remove()
     }
 

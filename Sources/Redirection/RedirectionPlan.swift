@@ -8,6 +8,8 @@ public struct RedirectionPlan: Hashable, Sendable {
     public var tunnelPort: UInt16 = 15008
     /// What goes around the proxy, in plaintext.
     public var exclusions = PodExclusions()
+    /// The kubelet's connections reach the application, as far as they can be recognised.
+    public var isProbed = false
 
     /// By which the nft backend knows the proxy, besides its mark; `nil` where that is not possible. (The other backend has its own way.)
     public var proxyCgroup: NFTCgroup?
@@ -18,6 +20,8 @@ public struct RedirectionPlan: Hashable, Sendable {
     public static let proxyMark: UInt32 = 0x539
     /// SO_MARK of the proxy's sockets towards the application with the client's own address: routed to loopback.
     public static let loopMark: UInt32 = 0x53a
+    /// The mark of the kubelet's connections, set where they enter the pod: passed by the rules.
+    public static let probeMark: UInt32 = 0x53b
     /// The bits of a mark that are looked at; others may be the CNI's.
     public static let markMask: UInt32 = 0xfff
     /// The routing table of `loopMark`.

@@ -16,6 +16,8 @@ struct RedirectionRecord: Equatable {
     let settings: [Setting]
     /// Which connections may go around the proxy, now or until those of an earlier plan are ended.
     var exclusions = PodExclusions()
+    /// The kubelet's connections are marked where they enter the pod.
+    var isMarked = false
     /// Of the ruleset as nft lists it after installation; `nil` until then.
     var rulesetDigest: String?
 
@@ -23,18 +25,21 @@ struct RedirectionRecord: Equatable {
         var lines = [RedirectionRecord.title, "boot \(bootID)", "namespace \(namespace)"]
         lines += settings.map { "sysctl \($0.name) \($0.value)" }
         lines += exclusions.words.map { "excluded \($0)" }
+        if isMarked { lines.append("probes marked") }
         if let rulesetDigest { lines.append("ruleset \(rulesetDigest)") }
         return lines.joined(separator: "\n") + "\nend\n"
     }
 
     init(
         bootID: String, namespace: String, settings: [Setting], exclusions: PodExclusions = PodExclusions(),
+        isMarked: Bool = false,
         rulesetDigest: String? = nil
     ) {
         self.bootID = bootID
         self.namespace = namespace
         self.settings = settings
         self.exclusions = exclusions
+        self.isMarked = isMarked
         self.rulesetDigest = rulesetDigest
     }
 
@@ -54,6 +59,10 @@ struct RedirectionRecord: Equatable {
         }
         while let line = lines.first, let word = RedirectionRecord.field("excluded", line) {
             guard exclusions.insert(word: word[...]) else { return nil }
+            lines.removeFirst()
+        }
+        if lines.first == "probes marked" {
+            isMarked = true
             lines.removeFirst()
         }
         if let line = lines.popFirst() {

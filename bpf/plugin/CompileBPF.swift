@@ -5,8 +5,8 @@ import PackagePlugin
 @main
 struct CompileBPF: BuildToolPlugin {
     /// By name: the package manager remembers a plugin's answer and would not see a new file.
-    private static let programs = ["connect", "guard", "lookup"]
-    private static let headers = ["culvert.h", "policy.h"]
+    private static let programs = ["connect", "guard", "lookup", "probe"]
+    private static let headers = ["culvert.h", "policy.h", "probe.h", "segment.h"]
 
     func createBuildCommands(context: PluginContext, target: any Target) throws -> [Command] {
         let sources = context.package.directoryURL.appending(path: "bpf")

@@ -18,10 +18,11 @@ int cbpf_open_library(void);
 struct cbpf_object;
 
 // Loads every program of an object file in memory. Maps are taken from `pins` (a directory on a BPF file system), under their own
-// names, where they are; pinned there where they are not. `log` gets what libbpf and the verifier have to say, as a C string. The
+// names, where they are; pinned there where they are not; those whose names begin with "node_" in `node_pins`. `log` gets what libbpf and the verifier have to say, as a C string. The
 // result is nil with `*error` negated.
 struct cbpf_object *cbpf_load(
-    const void *bytes, size_t count, const char *name, const char *pins, char *log, size_t log_capacity, int *error);
+    const void *bytes, size_t count, const char *name, const char *pins, const char *node_pins, char *log,
+    size_t log_capacity, int *error);
 void cbpf_unload(struct cbpf_object *object);
 // Descriptors that the object owns; -ENOENT.
 int cbpf_program(const struct cbpf_object *object, const char *name);

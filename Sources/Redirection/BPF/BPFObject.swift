@@ -11,14 +11,15 @@ final class BPFObject: @unchecked Sendable {
     /// Not changed after `init`.
     private let object: OpaquePointer
 
-    /// Maps are those pinned in `pins` under their names, and are pinned there where there are none.
+    /// Maps are those pinned in `pins` under their names, and are pinned there where there are none; the node's, which have that in
+    /// their names, in `nodePins` if that is another directory.
     ///
     /// Throws `programRefused` with the verifier's words; so does a map in `pins` of another shape.
-    init(_ program: BPFProgram, pins: String?) throws(RedirectionError) {
+    init(_ program: BPFProgram, pins: String?, nodePins: String? = nil) throws(RedirectionError) {
         var log = [CChar](repeating: 0, count: BPFObject.logBytes)
         var code: Int32 = 0
         let loaded = program.withBytes { bytes in
-            cbpf_load(bytes.baseAddress, bytes.count, program.name, pins, &log, log.count, &code)
+            cbpf_load(bytes.baseAddress, bytes.count, program.name, pins, nodePins ?? pins, &log, log.count, &code)
         }
         guard let loaded else {
             if code == -ELIBACC { throw .libraryMissing }

@@ -7,6 +7,9 @@ import LinuxNetworking
 /// Below it one directory per layout of the maps, so that an agent never takes another's maps for its own; in that the maps, and
 /// under `pods` a directory for each pod.
 struct PinDirectory: Sendable {
+    /// Those that programs of several kinds share.
+    static let nodeMaps = ["node_probes", "node_probe_counts"]
+
     let path: String
     private let root: String
     private var pods: String { path + "/pods" }

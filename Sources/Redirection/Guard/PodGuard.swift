@@ -26,7 +26,8 @@ public final class PodGuard: Sendable {
     /// Where pins are unless told otherwise.
     public static let standardDirectory = "/sys/fs/bpf/culvert"
 
-    static let maps = ["enrolled", "guard_counts", "guard_events", "guard_policies"]
+    static let maps =
+        ["enrolled", "guard_counts", "guard_events", "guard_policies", "guard_kubelet"] + PinDirectory.nodeMaps
 
     public let mode: Mode
     private let attachment: Attachment
@@ -39,6 +40,8 @@ public final class PodGuard: Sendable {
     private let enrolled: BPFMap<culvert_address, culvert_enrolled>
     private let counts: BPFMap<culvert_guard_key, culvert_guard_count>
     private let policies: BPFMap<UInt32, culvert_policy>
+    private let kubelet: BPFMap<UInt32, UInt64>
+    private let probes: BPFMap<UInt32, UInt64>
     /// Changes to the enrolled addresses are made in several calls.
     private let updating = Mutex(())
     /// What goes past the guard, of pods that this object has attached.
@@ -60,6 +63,8 @@ public final class PodGuard: Sendable {
         enrolled = try object.map("enrolled", culvert_address.self, culvert_enrolled.self)
         counts = try object.map("guard_counts", culvert_guard_key.self, culvert_guard_count.self)
         policies = try object.map("guard_policies", UInt32.self, culvert_policy.self)
+        kubelet = try object.map("guard_kubelet", UInt32.self, UInt64.self)
+        probes = try object.map("node_probe_counts", UInt32.self, UInt64.self)
         events = try GuardEventRing(map: object.map("guard_events"))
         for map in Self.maps { try held.keep(pins.path + "/" + map) }
     }
@@ -229,6 +234,29 @@ public final class PodGuard: Sendable {
     /// As the kernel has them.
     public func enrolledAddresses() throws(RedirectionError) -> Set<IPAddress> {
         Set(try enrolled.keys(blank: culvert_address()).map { IPAddress($0) })
+    }
+
+    // MARK: - The kubelet
+
+    /// From now on connections of sockets that are made in this cgroup, and in none below it, reach the applications of probed pods;
+    /// nil for nobody's.
+    ///
+    /// Throws `noCgroups` for a cgroup that is not the kubelet's alone.
+    public func trust(kubelet cgroup: String?) throws(RedirectionError) {
+        // What cannot be looked at is trusted no more.
+        let identifier = try cgroup.map { (path) throws(RedirectionError) in
+            Result { () throws(RedirectionError) in try Kubelet.identifier(of: path) }
+        }
+        try kubelet.set(0, (try? identifier?.get()) ?? 0)
+        _ = try identifier?.get()
+    }
+
+    /// Since the maps were made.
+    public func probeCounts() throws(RedirectionError) -> ProbeCounts {
+        func count(_ what: culvert_probe_count) throws(RedirectionError) -> UInt64 {
+            try probes.value(of: UInt32(what.rawValue), blank: 0) ?? 0
+        }
+        return ProbeCounts(noted: try count(CULVERT_PROBE_NOTED), passed: try count(CULVERT_PROBE_PASSED))
     }
 
     // MARK: - What was refused

@@ -100,7 +100,7 @@ public final class SocketCapture: Sendable {
         let maps = [Self.listeners, Self.ownAddresses, Self.policy].map { directory + "/" + $0 }
         // The proxy's listeners are in one of them.
         for map in maps { try held.restore(map) }
-        let program = try BPFObject(.lookup, pins: directory)
+        let program = try BPFObject(.lookup, pins: directory, nodePins: pins.path)
         let own = try setAddresses(
             of: namespace, in: try program.map(Self.ownAddresses, culvert_address.self, UInt32.self))
         try program.map(Self.policy, UInt32.self, culvert_policy.self).set(0, policy)
@@ -216,6 +216,6 @@ public final class SocketCapture: Sendable {
             try PinDirectory.unpin(pin)
         }
         held.drop(directory: pins.path)
-        pins.removeIfUnused(maps: Self.maps)
+        pins.removeIfUnused(maps: Self.maps + PinDirectory.nodeMaps)
     }
 }

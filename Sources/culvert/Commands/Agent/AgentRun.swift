@@ -23,6 +23,9 @@ struct AgentRun: AsyncParsableCommand {
             counts and logs what it would drop. It needs a kernel with eBPF and libbpf; without them the agent does not \
             start, unless told to do without the guard.
 
+            Pods of a namespace whose mode is strict take no plaintext but the kubelet's probes, which the guard recognises by \
+            the kubelet's cgroup; without the guard, probes of strict pods are refused.
+
             Needs CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF, and the nft program.
 
             A pod that is taken out, because its label is gone or the agent ends, makes new connections by itself at once; \
@@ -77,6 +80,21 @@ struct AgentRun: AsyncParsableCommand {
             valueName: "dir"))
     var proxyCgroup: String?
 
+    @Option(
+        help: """
+            How the kubelet's probes reach pods of strict namespaces: flow (its connections are recognised by the guard, on their \
+            way to the pod), or off (they are refused as everybody's plaintext).
+            """)
+    var probes = ProbeOption.flow
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            The kubelet's cgroup: sockets made in it, and not below it, are the kubelet's. Found by itself where one process \
+            is called kubelet, kubelite or k3s.
+            """, valueName: "dir"))
+    var kubeletCgroup: String?
+
     @Option(help: PinOption.help)
     var bpfDir: String?
 
@@ -99,10 +117,10 @@ struct AgentRun: AsyncParsableCommand {
             let (capture, choice) = try makeCapture(directory.pods, logger)
             let ruled: (cgroup: NFTCgroup?, why: String) =
                 capture == nil ? makeProxyCgroup(logger) : (nil, "by its cgroup")
+            let podGuard = try makeGuard(logger)
             let redirector = try KernelPodRedirector(
                 stateDirectory: directory.pods, capture: capture, pinDirectory: pinDirectory,
-                proxyCgroup: ruled.cgroup, logger: logger)
-            let podGuard = try makeGuard(logger)
+                marker: try makeMarker(podGuard, capture), proxyCgroup: ruled.cgroup, logger: logger)
             let agent = Agent(
                 node: node,
                 source: MeshFilePodSource(path: mesh, logger: logger),
@@ -112,6 +130,7 @@ struct AgentRun: AsyncParsableCommand {
                 },
                 publisher: DiscoveryMeshPublisher(socketPath: directory.xdsSocket, logger: logger),
                 meshGuard: podGuard,
+                probeExemption: probeExemption,
                 drainTimeout: drainTimeout.value,
                 onExit: onExit,
                 report: (directory.report, report(choice, ruled.why)),
@@ -182,6 +201,16 @@ struct AgentRun: AsyncParsableCommand {
         }
     }
 
+    private var probeExemption: ProbeExemption {
+        probes == .off ? .none : kubeletCgroup.map(ProbeExemption.cgroup) ?? .discovered
+    }
+
+    /// Rules cannot ask the guard themselves.
+    private func makeMarker(_ podGuard: PodGuard?, _ capture: SocketCapture?) throws -> ProbeMarker? {
+        guard podGuard != nil, capture == nil, probes == .flow else { return nil }
+        return try ProbeMarker(directory: pinDirectory)
+    }
+
     private func makeGuard(_ logger: Logger) throws -> PodGuard? {
         guard let mode = `guard`.mode else {
             logger.warning("Without the guard, only the pods' own rules keep plaintext in")
@@ -200,6 +229,11 @@ extension Agent.OnExit: ExpressibleByArgument {}
 /// `--backend`
 enum CaptureBackend: String, CaseIterable, ExpressibleByArgument {
     case nft, ebpf, auto
+}
+
+/// `--probes`
+enum ProbeOption: String, CaseIterable, ExpressibleByArgument {
+    case flow, off
 }
 
 /// `--guard`
