@@ -12,6 +12,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -259,6 +260,8 @@ int main(int count, char **words) {
         fputs("handshakes hbone|tls HOST PORT AUTHORITY CERTIFICATE KEY ROOTS SECONDS CLIENTS\n", stderr);
         return 2;
     }
+    // A listener that closes is counted as a failure where it is written to.
+    signal(SIGPIPE, SIG_IGN);
     target = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(words[3]))};
     if (inet_pton(AF_INET, words[2], &target.sin_addr) != 1) die(words[2]);
     prepare(words[4]);
