@@ -151,7 +151,7 @@ public final class Agent: Service {
             await enroller.reconcile(with: cluster, now: .now)
             reportRefusals()
             phases.withLock { $0 = enroller.plan.entries.mapValues(\.phase) }
-            writeReport(enroller, nodeDrifts, &reported)
+            writeReport(enroller, nodeDrifts, kubelet, &reported)
             start.finish()
         }
         guard !Task.isCancelled, onExit == .remove else { return }
@@ -176,16 +176,21 @@ public final class Agent: Service {
         }
     }
 
-    private func writeReport(_ enroller: PodEnroller, _ nodeDrifts: [String: Int], _ reported: inout AgentReport?) {
+    private func writeReport(
+        _ enroller: PodEnroller, _ nodeDrifts: [String: Int], _ kubelet: KubeletWatch, _ reported: inout AgentReport?
+    ) {
         guard let report else { return }
         var content = report.content
         content.proxies = handoff.proxies
         content.nodeDrifts = nodeDrifts
+        content.probes = meshGuard == nil ? "nobody's: there is no guard" : kubelet.trusted
+        content.probesNoted = kubelet.counts?.noted
+        content.probesMissed = kubelet.counts?.missed
         content.pods = enroller.plan.entries.sorted { $0.key < $1.key }.map { uid, entry in
             AgentReport.Pod(
                 uid: uid, name: enroller.names[uid]?.name, namespace: enroller.names[uid]?.namespace,
                 phase: entry.phase.name, failure: entry.failure?.reason, isServed: handoff.isServed(uid: uid),
-                drifts: enroller.drifts.parts(of: uid))
+                isStrict: entry.plan?.isProbed, drifts: enroller.drifts.parts(of: uid))
         }
         guard content != reported else { return }
         do {

@@ -27,6 +27,8 @@ public struct AgentReport: Codable, Hashable, Sendable {
         public var failure: String?
         /// A connected proxy has said that it serves the pod.
         public var isServed: Bool
+        /// Takes no plaintext but the kubelet's; what else passes in plaintext is on the pod's own record.
+        public var isStrict: Bool?
         /// How often each part was found missing or changed, since the agent started.
         public var drifts: [String: Int]
     }
@@ -58,6 +60,12 @@ public struct AgentReport: Codable, Hashable, Sendable {
     public var pods: [Pod] = []
     /// Of what all pods share: enrolled addresses that the guard did not know any more.
     public var nodeDrifts: [String: Int] = [:]
+    /// Whose connections to strict pods are taken for the kubelet's: a cgroup, or why nobody's are.
+    public var probes: String?
+    /// Connections of the kubelet's that were seen on their way to a strict pod; and of them, those that were not recognised in it, and
+    /// refused.
+    public var probesNoted: UInt64?
+    public var probesMissed: UInt64?
 
     public init(
         pid: Int32, node: String, startedAt: Int64, backend: Backend, guardMode: String, pinDirectory: String,

@@ -13,16 +13,27 @@ public enum ProbeExemption: Hashable, Sendable {
 
 /// Keeps the guard told which cgroup is the kubelet's: it becomes another one whenever the kubelet is restarted by its supervisor.
 struct KubeletWatch {
-    private enum Finding: Hashable {
+    private enum Finding: Hashable, CustomStringConvertible {
         case nobody
         case cgroup(String)
         case failed(String)
+
+        var description: String {
+            switch self {
+            case .nobody: "nobody's"
+            case .cgroup(let path): path
+            case .failed(let reason): "nobody's: \(reason)"
+            }
+        }
     }
 
     private let exemption: ProbeExemption
     private let logger: Logger
     private var told: Finding?
-    private var missed: UInt64?
+    /// As of the last look; nil before, and without a guard.
+    private(set) var counts: ProbeCounts?
+    /// For the status; nil before the first look.
+    var trusted: String? { told?.description }
 
     init(_ exemption: ProbeExemption, logger: Logger) {
         self.exemption = exemption
@@ -65,11 +76,11 @@ struct KubeletWatch {
 
     private mutating func reportMisses(_ podGuard: any MeshGuard) {
         guard let counts = try? podGuard.probeCounts() else { return }
-        if let missed, counts.missed > missed {
+        if let before = self.counts, counts.missed > before.missed {
             logger.warning(
                 "Probes were not recognised in the pod, and refused",
                 metadata: ["missed": "\(counts.missed)", "passed": "\(counts.passed)"])
         }
-        missed = counts.missed
+        self.counts = counts
     }
 }

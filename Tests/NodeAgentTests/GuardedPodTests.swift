@@ -94,6 +94,36 @@ final class GuardedPodTests: Sendable {
         podGuard.removeIfUnused()
     }
 
+    @Test(
+        "a namespace that becomes strict: from then on the kubelet reaches its pods' applications, as long as it is so")
+    func strict() async throws {
+        let cgroup = try Cgroup.root() + "/" + (directory.path.split(separator: "/").last ?? "culvert") + "-kubelet"
+        try #require(mkdir(cgroup, 0o755) == 0)
+        defer { rmdir(cgroup) }
+        let asks = "echo $$ > \(cgroup)/cgroup.procs; exec 3<>/dev/tcp/\(web.v4)/8080 && echo open"
+        func probe() -> String {
+            let command = "timeout -s KILL 5 bash -c '\(asks)' 2>/dev/null"
+            return (try? network.bridge.run { TestNetwork.shell(command) }) ?? ""
+        }
+        _ = try network.bridge.run { TestNetwork.shell("ip addr add 10.244.9.1/24 dev br0") }
+        directory.writeMesh(network)
+        let listener = try HeldSocket(listeningIn: web, on: SocketAddress(web.v4, port: 8080))
+        #expect(probe() == "open\n")
+        try await directory.withAgent(
+            guardedBy: makeGuard(), verificationInterval: .milliseconds(100), kubelet: cgroup, pins: pins
+        ) { agent in
+            #expect(await eventually { agent.podPhases["web-uid"] == .enrolled })
+            // Without a proxy nobody answers.
+            #expect(probe() == "")
+            directory.writeMesh(network, mode: "strict")
+            #expect(await eventually { probe() == "open\n" })
+            directory.writeMesh(network)
+            #expect(await eventually { probe() == "" })
+        }
+        withExtendedLifetime(listener) {}
+        #expect(try traces() == [])
+    }
+
     @Test("virtual addresses in front of enrolled pods are guarded too, unless they are passed through")
     func virtualAddresses() throws {
         func service(_ name: String, _ address: String, _ balancing: MeshState.Service.LoadBalancing = .weightedRandom)

@@ -58,6 +58,7 @@ struct KubeletWatchTests {
             watch.look(podGuard)
         }
         let path = "/sys/fs/cgroup/kubelet"
+        #expect(watch.trusted == path)
         // What was trusted is withdrawn when it cannot be looked at.
         #expect(podGuard.state.withLock(\.trusted) == [path, path, path, nil, path, nil, path])
         let found = "info: Kubelet's probes reach strict pods"
@@ -70,6 +71,7 @@ struct KubeletWatchTests {
         var watch = watch(.none, journal)
         for _ in 0..<2 { watch.look(podGuard) }
         #expect(podGuard.state.withLock(\.trusted) == [nil, nil])
+        #expect(watch.trusted == "nobody's")
         #expect(journal.lines == ["info: No kubelet: plaintext to strict pods is refused, probes too"])
     }
 
@@ -81,6 +83,7 @@ struct KubeletWatchTests {
             podGuard.state.withLock { $0.counts = ProbeCounts(noted: noted, passed: passed) }
             watch.look(podGuard)
         }
+        #expect(watch.counts?.missed == 4)
         #expect(journal.lines.dropFirst() == ["warning: Probes were not recognised in the pod, and refused"])
     }
 }

@@ -38,7 +38,9 @@ final class ScratchDirectory: Sendable {
     }
 
     /// The hosts are the pods `web` and `peer` of this node; namespace `open` is never enrolled.
-    func writeMesh(_ network: TestNetwork, isEnrolled: Bool = true, peerNamespace: String = "open") {
+    func writeMesh(
+        _ network: TestNetwork, isEnrolled: Bool = true, peerNamespace: String = "open", mode: String = "permissive"
+    ) {
         let (web, peer) = (network.hosts[0], network.hosts[1])
         // Namespaces of a test have no names: their descriptors do.
         symlink("/proc/\(getpid())/fd/\(web.namespace.descriptor)", netns)
@@ -48,6 +50,7 @@ final class ScratchDirectory: Sendable {
             namespaces:
               - name: shop
                 labels: {culvert.dev/mtls-enabled: "\(isEnrolled)"}
+                mtlsMode: \(mode)
               - name: open
             pods:
               - uid: web-uid
