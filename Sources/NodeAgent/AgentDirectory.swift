@@ -14,6 +14,26 @@ public struct AgentDirectory: ~Copyable {
     /// Which pods are redirected, one file each.
     public var pods: String { path + "/pods" }
 
+    /// Whether an agent works in a directory now.
+    public static func isInUse(_ path: String) -> Bool {
+        let descriptor = open(lockFile(path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else { return false }
+        defer { close(descriptor) }
+        return flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+    }
+
+    /// Where the records of an agent's pods are.
+    public static func pods(of path: String) -> String { path + "/pods" }
+
+    /// Removes what an agent that has ended left there, besides the records of pods that could not be removed.
+    public static func clear(_ path: String) {
+        for name in ["zds.sock", "xds.sock", "agent.status", "agent.status.new", "agent.lock"] {
+            unlink(path + "/" + name)
+        }
+        rmdir(pods(of: path))
+        rmdir(path)
+    }
+
     /// What it tells of itself.
     public var report: AgentReportFile { Self.report(of: path) }
     public static func report(of path: String) -> AgentReportFile { AgentReportFile(path: path + "/agent.status") }
@@ -28,9 +48,15 @@ public struct AgentDirectory: ~Copyable {
         let file = AgentDirectory.lockFile(path)
         let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw .unusable(file, "\(String(cString: strerror(errno)))") }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            close(descriptor)
-            throw .inUse(path)
+        // Somebody who only looks holds it for a moment.
+        var attempts = 0
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            attempts += 1
+            guard attempts < 10 else {
+                close(descriptor)
+                throw .inUse(path)
+            }
+            usleep(10_000)
         }
         self.path = path
         lock = descriptor

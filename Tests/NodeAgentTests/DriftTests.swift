@@ -1,6 +1,8 @@
 import CLibBPF
 import Glibc
 import LinuxNetworking
+import Logging
+import MeshAPI
 import NamespaceKit
 import Testing
 
@@ -157,6 +159,52 @@ struct DriftTests {
 
     @Test("of the guard on a kernel without tcx") func filters() async throws {
         try await run(.nft, .filter, Self.filters)
+    }
+
+    @Test("a proxy outside its cgroup is given no pods, until it is there; and is cut off when it leaves")
+    func proxyElsewhere() async throws {
+        let directory = try ScratchDirectory()
+        let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let cgroup = try Cgroup.root() + "/" + (directory.path.split(separator: "/").last ?? "culvert")
+        let home = try #require(try Cgroup.path(of: getpid()))
+        try #require(mkdir(cgroup, 0o755) == 0)
+        defer {
+            Self.move(to: home)
+            rmdir(cgroup)
+        }
+        let identifier = try Cgroup.identifier(of: cgroup)
+        let run = try AgentDirectory(path: directory.runDirectory)
+        let socket = run.zdsSocket
+        let handoff = try ZDSPodHandoff(socketPath: socket, logger: quiet) { pid in
+            Cgroup.obstacle(toProxy: pid, in: cgroup, identifier: identifier)
+        }
+        try handoff.add(try pod("web-uid"), in: .current())
+        let client = ZDSClient(path: socket, logger: quiet, add: { _, _, _ in }, delete: { _ in })
+        await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await handoff.run() }
+            tasks.addTask { await client.run() }
+            defer { tasks.cancelAll() }
+            #expect(await eventually { handoff.proxies.first?.refusal?.contains("--proxy-cgroup") == true })
+            #expect(!handoff.isServed(uid: "web-uid"))
+            Self.move(to: cgroup)
+            #expect(await eventually { handoff.isServed(uid: "web-uid") })
+            Self.move(to: home)
+            #expect(await eventually { handoff.proxies.first?.refusal != nil && !handoff.isServed(uid: "web-uid") })
+        }
+    }
+
+    /// This process.
+    private static func move(to cgroup: String) {
+        _ = TestNetwork.shell("echo \(getpid()) > \(cgroup)/cgroup.procs")
+    }
+
+    /// Within twenty seconds.
+    private func eventually(_ isTrue: () -> Bool) async -> Bool {
+        for _ in 0..<2000 {
+            if isTrue() { return true }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return false
     }
 
     private func run(_ backend: CaptureKind, _ attachment: PodGuard.Attachment, _ damages: [Damage]) async throws {

@@ -40,6 +40,9 @@ struct BPFLink: ~Copyable {
         try kernel(cbpf_replace_program(descriptor.raw, program), "replace a link's program")
     }
 
+    /// For a pin of whatever kind: false when there is nothing to detach.
+    func detachIfLink() -> Bool { cbpf_detach(descriptor.raw) == 0 }
+
     /// At once, whoever else holds it. One whose interface has gone is detached already.
     func detach() throws(RedirectionError) {
         let result = cbpf_detach(descriptor.raw)

@@ -89,6 +89,46 @@ struct PinDirectory: Sendable {
         guard unlink(path) == 0 || errno == ENOENT else { throw .kernel(Errno(code: errno, call: "remove \(path)")) }
     }
 
+    /// The directories of all versions, on a BPF file system: what else is there is not ours.
+    static func layouts(_ root: String) -> [String] {
+        guard isFileSystem(root) else { return [] }
+        return entries(root).filter { $0.first == "v" && $0.count > 1 && $0.dropFirst().allSatisfy(\.isNumber) }
+            .map { root + "/" + $0 }
+    }
+
+    /// The pins of a directory and of all below it.
+    static func everything(below path: String) -> [String] {
+        entries(path).flatMap { name in
+            var status = stat()
+            let entry = path + "/" + name
+            guard lstat(entry, &status) == 0 else { return [String]() }
+            return status.st_mode & S_IFMT == S_IFDIR ? everything(below: entry) : [entry]
+        }
+    }
+
+    /// Directories without pins; and the file system, if it is one of our own.
+    static func removeTree(_ root: String) throws(RedirectionError) {
+        let layouts = layouts(root)
+        func remove(_ path: String) {
+            for name in entries(path) { remove(path + "/" + name) }
+            rmdir(path)
+        }
+        layouts.forEach(remove)
+        guard self.layouts(root).isEmpty else { throw .kernel(Errno(code: ENOTEMPTY, call: "remove \(root)")) }
+        // Unless somebody else has something there.
+        guard rmdir(root) == 0 else { return }
+        unmountIfOurs(above(root))
+    }
+
+    private static func unmountIfOurs(_ above: String) {
+        // The kernel itself may put files there for debugging, with names that nobody else's can have.
+        let strangers = entries(above).filter { !$0.contains(".") }
+        if above != "/sys/fs/bpf", isFileSystem(above), strangers.isEmpty {
+            umount(above)
+            rmdir(above)
+        }
+    }
+
     /// Removes the maps named, and the directories, unless a pod is left.
     func removeIfUnused(maps: [String]) {
         guard podsPresent().isEmpty else { return }
@@ -97,16 +137,10 @@ struct PinDirectory: Sendable {
         let others = PinDirectory.entries(path).filter { path + "/" + $0 != pods }
         guard others.isEmpty, rmdir(pods) == 0, rmdir(path) == 0, rmdir(root) == 0 else { return }
         // A file system of our own; that of the whole system stays.
-        let above = PinDirectory.above(root)
-        // The kernel itself may put files there for debugging, with names that nobody else's can have.
-        let strangers = PinDirectory.entries(above).filter { !$0.contains(".") }
-        if above != "/sys/fs/bpf", PinDirectory.isFileSystem(above), strangers.isEmpty {
-            umount(above)
-            rmdir(above)
-        }
+        PinDirectory.unmountIfOurs(PinDirectory.above(root))
     }
 
-    private static func entries(_ path: String) -> [String] {
+    static func entries(_ path: String) -> [String] {
         guard let stream = opendir(path) else { return [] }
         defer { closedir(stream) }
         var names: [String] = []

@@ -95,6 +95,12 @@ struct GuardAttachment: Hashable {
         return false
     }
 
+    static func removeFilters(interface: UInt32) throws(RedirectionError) {
+        for direction in Direction.allCases {
+            try GuardAttachment(interface: interface, direction: direction, means: .filter).detachFilter()
+        }
+    }
+
     /// `isHookOurs` once one of the two directions has made it.
     func attachFilter(_ program: Int32, pin path: String, isHookOurs: Bool) throws(RedirectionError) {
         if access(path, F_OK) != 0 { try kernel(cbpf_pin(program, path), "pin \(path)") }

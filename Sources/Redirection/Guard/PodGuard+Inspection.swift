@@ -71,6 +71,11 @@ extension PodGuard {
         }
     }
 
+    /// Those that anything is pinned of, read from the directory alone.
+    public static func podsPinned(_ directory: String = standardDirectory) -> [String] {
+        PinDirectory(unchecked: directory).podsPresent()
+    }
+
     /// What the guard of a pod has refused, from its pins: no agent has to be there.
     public static func counts(
         ofPod uid: String, directory: String = standardDirectory

@@ -94,7 +94,8 @@ public final class SocketCapture: Sendable {
     ) throws(RedirectionError) {
         let policy = try culvert_policy(plan)
         try pins.makeDirectory(ofPod: uid)
-        for map in Self.maps { try held.restore(pins.path + "/" + map) }
+        let shared = PinDirectory.nodeMaps.map { pins.path + "/" + $0 }
+        for map in Self.maps.map({ pins.path + "/" + $0 }) + shared { try held.restore(map) }
         if try Self.hookParts(pins).contains(where: { !$0.isPresent }) { try attachHooks() }
         let directory = pins.directory(ofPod: uid)
         let maps = [Self.listeners, Self.ownAddresses, Self.policy].map { directory + "/" + $0 }
@@ -115,7 +116,7 @@ public final class SocketCapture: Sendable {
         let cookie = try Self.cookie(of: namespace)
         try policies.set(cookie, policy)
         try captured.set(cookie, entry)
-        for map in maps { try held.keep(map) }
+        for map in maps + shared where access(map, F_OK) == 0 { try held.keep(map) }
     }
 
     private func setAddresses(
