@@ -63,9 +63,29 @@ extension PodRedirection {
     /// Both directions at once: one transaction.
     private func releaseRules() throws(RedirectionError) {
         try withoutNFT { (nft) throws(RedirectionError) in
-            if try nft.listing() != nil { try nft.apply(NFTRuleset.released) }
+            guard try nft.listing() != nil else { return }
+            try endAbandoned()
+            try nft.apply(NFTRuleset.released)
         }
     }
+
+    /// Connections whose proxy's end is long gone, while the application has not closed its own: nothing tells them from others later,
+    /// and what the application might still write would leave untranslated.
+    private func endAbandoned() throws(RedirectionError) {
+        try kernel { () throws(Errno) in
+            let own = Set(try RouteSocket().addresses().map(\.address))
+            let served = try redirected()
+            try SocketDiagnostics.destroyTCP { socket in
+                let mark = socket.mark & RedirectionPlan.markMask
+                return socket.state == PodRedirection.closeWait && !served.contains(socket.local)
+                    && mark != RedirectionPlan.proxyMark && mark != RedirectionPlan.loopMark
+                    && !socket.remote.ip.isLoopback && !own.contains(socket.remote.ip)
+            }
+        }
+    }
+
+    /// As in the kernel's tcp_states.h.
+    private static let closeWait: UInt8 = 8
 
     func removeRules() throws(RedirectionError) {
         try withoutNFT { (nft) throws(RedirectionError) in try nft.apply(NFTRuleset.removal + "\n") }
@@ -122,12 +142,15 @@ extension PodRedirection {
             || (mark == RedirectionPlan.loopMark && !own.contains(socket.local.ip) && !socket.local.ip.isLoopback)
     }
 
+    /// The application's ends of redirected connections, which have no mark: they are where the proxy's ends say their peers are.
+    private func redirected() throws(Errno) -> Set<SocketAddress> {
+        Set(try SocketDiagnostics.connectedTCP().filter { $0.local.port == plan.outboundPort }.map(\.remote))
+    }
+
     /// Both ends of what the proxy carries.
     private func endProxied() throws(RedirectionError) {
         try kernel { () throws(Errno) in
-            // The application's end of a redirected connection has no mark: it is where the proxy's says its peer is.
-            let redirected = Set(
-                try SocketDiagnostics.connectedTCP().filter { $0.local.port == plan.outboundPort }.map(\.remote))
+            let redirected = try redirected()
             try SocketDiagnostics.destroyTCP { socket in
                 let mark = socket.mark & RedirectionPlan.markMask
                 return mark == RedirectionPlan.proxyMark || mark == RedirectionPlan.loopMark

@@ -88,6 +88,30 @@ struct LiveConnectionTests {
         try await fixture.expectInventory(before)
     }
 
+    @Test("what a proxy left half open says nothing outside, once its pod is taken out", arguments: Backend.allCases)
+    func abandoned(_ backend: Backend) async throws {
+        let fixture = try EnrolmentFixture(backend)
+        fixture.write(isEnrolled: true)
+        try await fixture.withAgent { agent in
+            #expect(await eventually { fixture.isEnrolled(agent) })
+            let carried = try proxied(fixture)
+            for connection in carried { try connection.abandon(fixture) }
+            let proxys = "ss -Hnat state connected | grep -c -e ':15001' -e 'FIN-WAIT'"
+            #expect(await eventually { (try? fixture.web.shell(proxys)) == "0\n" })
+            let tap = try PlaintextTap(fixture)
+            fixture.write(isEnrolled: false)
+            #expect(await eventually { agent.podPhases.isEmpty && fixture.directory.records.isEmpty })
+            for connection in carried { connection.talk("too late") }
+            // What follows it arrives, so it would have, too.
+            let listener = try fixture.peer.listener(9999)
+            _ = try fixture.web.namespace.run {
+                try TestConnection.connect(to: SocketAddress(fixture.peer.v4, port: 9999))
+            }.raw
+            _ = try TestConnection.accept(listener).raw
+            #expect(tap.bytes == 0 && tap.isSound)
+        }
+    }
+
     @Test(
         "F30: a pod that is about to end is captured as long as it is there, and then forgotten",
         arguments: Backend.allCases)

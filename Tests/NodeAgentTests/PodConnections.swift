@@ -76,6 +76,17 @@ final class ProxiedConnection: Sendable {
         return try TestConnection.receive(from: taken) == "next"
     }
 
+    /// As a proxy that was killed; the application's end stays, with nobody behind it.
+    func abandon(_ fixture: EnrolmentFixture) throws {
+        _ = try fixture.web.shell("sysctl -qw net.ipv4.tcp_fin_timeout=1")
+        let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
+        dup2(nothing, accepted.raw)
+        close(nothing)
+    }
+
+    /// The application goes on talking, to whoever it may be.
+    func talk(_ text: String) { try? TestConnection.send(text, over: client) }
+
     /// Both ends have been told so.
     var isReset: Bool { PodConnections.isEnded(client.raw) && PodConnections.isEnded(accepted.raw) }
 }
