@@ -118,7 +118,7 @@ final class DriftScene {
         }
         // A program that no hook looks at.
         if let cgroup {
-            let command = "(echo canary > /dev/tcp/\(web.v4)/8080) & sleep 0.15; kill -9 $!"
+            let command = "(echo canary > /dev/tcp/\(web.v4)/8080) & sleep 0.15; kill -9 $!; wait"
             _ = try peer.shell("bash -c 'echo $$ > \(cgroup)/cgroup.procs; \(command)'")
         }
         var events = clients.map { pollfd(fd: $0.descriptor.raw, events: Int16(POLLOUT), revents: 0) }
