@@ -208,10 +208,13 @@ final class MeshProcesses {
         proxies.removeAll { !$0.isRunning }
     }
 
-    /// As a crash: what they have installed stays. `startAgents` starts them again.
+    /// As a crash: what they have installed stays. `startAgents` starts them again, and waits for sockets of their own.
     func killAgents() {
         for agent in agents { agent.kill() }
         agents = []
+        for node in network.topology.nodes {
+            for socket in ["zds.sock", "xds.sock"] { unlink(directory.file("\(node.name)/\(socket)")) }
+        }
     }
 
     /// In order, so that the agents find what they have to remove; what does not end in time is killed.
