@@ -48,13 +48,16 @@ struct HandoverCommandTests {
         # A dead process stays in the table until its parent looks.
         gone() { for i in $(seq 400); do grep -qs '^State:.[^ZX]' /proc/$1/status || return; sleep 0.05; done; echo "STAYS: $1"; }
         declare -A current
-        for node in node-a node-b; do current[$node]=$(pgrep -f "culvert proxy run --node $node "); done
+        for node in node-a node-b; do current[$node]=$(pgrep -f "culvert proxy run --node $node .*/run/culvert-demo/"); done
         start() {
             local dir=/run/culvert-demo
-            ip netns exec culvert-demo-$1 $culvert proxy run --node $1 --trust-domain culvert.demo --ca 10.0.0.10:15012 \\
+            old=${current[$1]}
+            # The agent gives pods to nobody outside the cgroup that it knows the proxy by.
+            local cgroup=$(tr '\\0' '\\n' </proc/$old/cmdline | grep -A1 -x -e --cgroup | tail -1)
+            nsenter --net=/run/netns/culvert-demo-$1 $culvert proxy run --node $1 --trust-domain culvert.demo --ca 10.0.0.10:15012 \\
                 --ca-bundle $dir/ca/bundle.pem --run-dir $dir/$1 --state-dir $dir/$1-state --admin-listen $2 \\
-                --drain-timeout 2s 2>$3 &
-            new=$!; old=${current[$1]}
+                --drain-timeout 2s ${cgroup:+--cgroup $cgroup} 2>$3 &
+            new=$!
             await '"msg":"Ready"' $3
         }
         """
