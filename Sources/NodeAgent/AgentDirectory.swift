@@ -12,7 +12,7 @@ public struct AgentDirectory: ~Copyable {
     /// Where the proxy is told of the mesh.
     public var xdsSocket: String { path + "/xds.sock" }
     /// Which pods are redirected, one file each.
-    public var pods: String { path + "/pods" }
+    public var pods: String { Self.pods(of: path) }
 
     /// Whether an agent works in a directory now.
     public static func isInUse(_ path: String) -> Bool {

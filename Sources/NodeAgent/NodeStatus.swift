@@ -26,7 +26,7 @@ public struct NodeStatus: Sendable {
 
         /// The names of what is not there, or is not as it should be.
         public var missing: [String] {
-            (capture + listeners + (guarded?.parts ?? [])).filter { !$0.isPresent }.map(\.name)
+            (capture + listeners + (guarded?.parts ?? [])).missing
         }
     }
 
@@ -125,19 +125,6 @@ extension NodeCleanup {
     /// Of pods whose redirection is gone; and what a reboot has left behind.
     public static func removeRecords(in runDirectory: String) {
         let directory = AgentDirectory.pods(of: runDirectory)
-        for name in directoryEntries(directory) { unlink(directory + "/" + name) }
+        for name in (try? Directory.entries(directory)) ?? [] { unlink(directory + "/" + name) }
     }
-}
-
-private func directoryEntries(_ path: String) -> [String] {
-    guard let directory = opendir(path) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-            pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        if name != "." && name != ".." { names.append(name) }
-    }
-    return names
 }

@@ -24,14 +24,8 @@ struct PodRecordDirectory: Sendable {
     /// Of this boot, by uid. A damaged one is logged and passed over: the pod stays closed until it is enrolled again, or
     /// somebody looks.
     func all() throws(Errno) -> [String: PodRecord] {
-        guard let directory = opendir(path) else { throw Errno(code: errno, call: "open directory \(path)") }
-        defer { closedir(directory) }
         var records: [String: PodRecord] = [:]
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            guard name.hasSuffix(Self.suffix) else { continue }
+        for name in try Directory.entries(path) where name.hasSuffix(Self.suffix) {
             let uid = String(name.dropLast(Self.suffix.count))
             if let record = try read(uid: uid) { records[uid] = record }
         }

@@ -14,9 +14,14 @@ public struct CapturePart: Hashable, Sendable {
     }
 }
 
+extension [CapturePart] {
+    /// The names of those that are not there, or not as they should be.
+    public var missing: [String] { filter { !$0.isPresent }.map(\.name) }
+}
+
 extension RedirectionState {
     init(_ parts: [CapturePart], isAnythingThere: Bool = false) {
-        let missing = parts.filter { !$0.isPresent }.map(\.name)
+        let missing = parts.missing
         let isThere = isAnythingThere || parts.contains { $0.isPresent && $0.isProof }
         self = missing.isEmpty ? .complete : isThere ? .partial(missing) : .absent
     }

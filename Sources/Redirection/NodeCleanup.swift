@@ -108,22 +108,17 @@ public struct NodeCleanup: Sendable {
     }
 
     private static func mounted() -> [String] {
-        guard let file = fopen("/proc/self/mountinfo", "re") else { return [] }
-        defer { fclose(file) }
-        var line: UnsafeMutablePointer<CChar>?
-        var capacity = 0
-        defer { free(line) }
-        var paths: [String] = []
-        while getline(&line, &capacity, file) > 0, let line {
-            let fields = String(cString: line).split(separator: " ")
-            if let dash = fields.firstIndex(of: "-"), fields.count > dash + 1, fields[dash + 1] == "nsfs" {
-                paths.append(String(fields[4]))
+        let lines = (try? procLines("/proc/self/mountinfo")) ?? []
+        return lines.compactMap { line in
+            let fields = line.split(separator: " ")
+            guard let dash = fields.firstIndex(of: "-"), fields.count > dash + 1, fields[dash + 1] == "nsfs" else {
+                return nil
             }
+            return String(fields[4])
         }
-        return paths
     }
 
-    private static func entries(_ path: String) -> [String] { PinDirectory.entries(path) }
+    private static func entries(_ path: String) -> [String] { (try? Directory.entries(path)) ?? [] }
 
     // MARK: - The node
 
@@ -193,11 +188,5 @@ extension PodRedirection {
 
     func removeUnrecorded() throws(RedirectionError) {
         for step in [Removal.connections, .rules, .routing] { try perform(step) }
-    }
-}
-
-extension RequiredSetting {
-    static var names: String {
-        "tcp_fwmark_accept, fwmark_reflect, tcp_timestamps"
     }
 }

@@ -15,14 +15,17 @@ extension PodRedirection {
     public func state() throws(RedirectionError) -> RedirectionState {
         let isPinned =
             capture != nil && (pinDirectory.map { SocketCapture.isCaptured(pod: pod, directory: $0) } ?? false)
-        return RedirectionState(
-            try parts(capture == nil ? .nft : .ebpf, proxyCgroup: capture?.proxyCgroup), isAnythingThere: isPinned)
+        return RedirectionState(try ownParts(), isAnythingThere: isPinned)
     }
 
     /// What is missing, or is not as it should be; `install` mends it.
     public func missing() throws(RedirectionError) -> [String] {
-        let parts = try parts(capture == nil ? .nft : .ebpf, proxyCgroup: capture?.proxyCgroup)
-        return parts.filter { !$0.isPresent }.map(\.name)
+        try ownParts().missing
+    }
+
+    /// Of the backend that installs here.
+    private func ownParts() throws(RedirectionError) -> [CapturePart] {
+        try parts(capture == nil ? .nft : .ebpf, proxyCgroup: capture?.proxyCgroup)
     }
 
     /// What is there of the backend's, read from the kernel alone: the agent may be dead. Without a backend, the one that the
@@ -106,7 +109,7 @@ extension PodRedirection {
 
     /// Those of the proxy's listeners that are not there: nothing reaches the pod, or leaves it, without them.
     public func missingListeners() throws(RedirectionError) -> [String] {
-        try listeners().filter { !$0.isPresent }.map(\.name)
+        try listeners().missing
     }
 
     /// The proxy's listeners in the pod, as the kernel lists its sockets; and where they are captured, as its map holds them.

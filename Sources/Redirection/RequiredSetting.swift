@@ -19,6 +19,15 @@ struct RequiredSetting {
         RequiredSetting(name: "net/ipv4/tcp_timestamps", value: "2", isForTranslation: true),
     ]
 
+    /// As an operator knows them, whatever the family.
+    static var names: String {
+        var names: [Substring] = []
+        for name in all.compactMap({ $0.name.split(separator: "/").last }) where !names.contains(name) {
+            names.append(name)
+        }
+        return names.joined(separator: ", ")
+    }
+
     /// Those that the kernel has: not those of IPv6 where that is switched off.
     static func present() throws(RedirectionError) -> [RequiredSetting] {
         var found: [RequiredSetting] = []

@@ -18,6 +18,22 @@ struct BPFLink: ~Copyable {
         descriptor = OwnedDescriptor(adopting: try kernel(cbpf_attach(program, target, type), "attach a program"))
     }
 
+    /// Puts the program on an interface, in place of an older one that is pinned there if there is one. Unpinned, it would go with the
+    /// process that made it. EINVAL from a kernel without tcx.
+    static func put(program: Int32, interface: UInt32, type: Int32, pin path: String) throws(RedirectionError) {
+        if let link = try open(pin: path) {
+            if try link.isOn(interface, type: type) { return try link.replace(program: program) }
+            try PinDirectory.unpin(path)
+        }
+        try BPFLink(program: program, interface: interface, type: type).pin(path)
+    }
+
+    /// Detaches what is pinned there, if anything is, and removes the pin.
+    static func remove(pin path: String) throws(RedirectionError) {
+        try open(pin: path)?.detach()
+        try PinDirectory.unpin(path)
+    }
+
     private init(adopting descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
 
     /// nil when nothing is pinned there.
@@ -33,6 +49,12 @@ struct BPFLink: ~Copyable {
         var info = cbpf_link_info()
         try kernel(cbpf_describe_link(descriptor.raw, &info), "look at a link")
         return info
+    }
+
+    /// Whether it holds a program of this type to this interface.
+    func isOn(_ interface: UInt32, type: Int32) throws(RedirectionError) -> Bool {
+        let found = try description()
+        return found.target == interface && found.attach_type == UInt32(type)
     }
 
     /// In place: nothing passes unseen.

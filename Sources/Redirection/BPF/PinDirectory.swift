@@ -140,16 +140,5 @@ struct PinDirectory: Sendable {
         PinDirectory.unmountIfOurs(PinDirectory.above(root))
     }
 
-    static func entries(_ path: String) -> [String] {
-        guard let stream = opendir(path) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return names.sorted()
-    }
+    private static func entries(_ path: String) -> [String] { (try? Directory.entries(path)) ?? [] }
 }

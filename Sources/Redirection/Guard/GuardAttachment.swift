@@ -47,17 +47,7 @@ struct GuardAttachment: Hashable {
 
     /// Puts the program there, in place of an older one if there is one. EINVAL from a kernel without tcx.
     func attachLink(_ program: Int32, pin path: String) throws(RedirectionError) {
-        if let link = try BPFLink.open(pin: path) {
-            if try isHere(link) { return try link.replace(program: program) }
-            try PinDirectory.unpin(path)
-        }
-        // Unpinned, it goes with the process that made it.
-        try BPFLink(program: program, interface: interface, type: direction.linkType).pin(path)
-    }
-
-    private func isHere(_ link: borrowing BPFLink) throws(RedirectionError) -> Bool {
-        let found = try link.description()
-        return found.target == interface && found.attach_type == UInt32(direction.linkType)
+        try BPFLink.put(program: program, interface: interface, type: direction.linkType, pin: path)
     }
 
     // MARK: - Filters
@@ -130,7 +120,9 @@ struct GuardAttachment: Hashable {
     func program(pin path: String) throws(RedirectionError) -> LoadedProgram? {
         switch means {
         case .tcx:
-            guard let link = try BPFLink.open(pin: path), try isHere(link) else { return nil }
+            guard let link = try BPFLink.open(pin: path), try link.isOn(interface, type: direction.linkType) else {
+                return nil
+            }
             return try LoadedProgram(id: link.description().program)
         case .filter:
             guard let found = try foundFilter() else { return nil }

@@ -36,33 +36,23 @@ public enum Kubelet {
 
     /// The identifier of a cgroup that can be the kubelet's: not that of the whole machine.
     static func identifier(of cgroup: String) throws(RedirectionError) -> UInt64 {
-        let root = try Cgroup.root()
-        let identifier = try Cgroup.identifier(of: cgroup)
-        guard identifier != (try Cgroup.identifier(of: root)), cgroup.hasPrefix(root + "/") else {
+        guard let identifier = try Cgroup.identifier(below: try Cgroup.root(), of: cgroup) else {
             throw .noCgroups(
-                "\(cgroup) is not a cgroup of the kubelet, below \(root): everybody else would pass for it")
+                "\(cgroup) is not a cgroup of the kubelet, below \(try Cgroup.root()): everybody else would pass for it"
+            )
         }
         return identifier
     }
 
     private static func candidates() -> [Candidate] {
-        guard let stream = opendir("/proc") else { return [] }
-        defer { closedir(stream) }
-        var found: [Candidate] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if let id = Int32(name), let candidate = candidate(id) { found.append(candidate) }
-        }
-        return found
+        ((try? Directory.entries("/proc")) ?? []).compactMap(Int32.init).compactMap(candidate)
     }
 
     /// nil for a process of another name, or that is gone.
     static func candidate(_ id: Int32) -> Candidate? {
         let directory = "/proc/\(id)"
-        guard let name = text(directory + "/comm"), names.contains(String(name.prefix { $0 != "\n" })),
-            let cgroup = text(directory + "/cgroup")?.split(separator: "\n").first(where: { $0.hasPrefix("0::/") })
+        guard let name = (try? procLines(directory + "/comm"))?.first, names.contains(name),
+            let cgroup = Cgroup.place(of: id)
         else { return nil }
         var status = stat()
         guard stat(directory, &status) == 0 else { return nil }
@@ -70,16 +60,7 @@ public enum Kubelet {
             let own = link("\(directory)/ns/\(kind)")
             return own != nil && own == link("/proc/1/ns/\(kind)")
         }
-        return Candidate(id: id, user: status.st_uid, isHosts: isHosts, cgroup: String(cgroup.dropFirst(3)))
-    }
-
-    private static func text(_ path: String) -> String? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: 8192)
-        let count = read(descriptor, &bytes, bytes.count)
-        return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
+        return Candidate(id: id, user: status.st_uid, isHosts: isHosts, cgroup: cgroup)
     }
 
     private static func link(_ path: String) -> String? {

@@ -181,18 +181,19 @@ public final class PodGuard: Sendable {
 
     /// What is missing of the pod's guard, or is not as it should be; `attach` mends it.
     public func missing(of uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> [String] {
-        let found = try PodGuard.inspect(
-            pod: uid, in: namespace, host: host, directory: directory, mode: mode,
-            exclusions: installed.withLock { $0[uid] })
-        return found.parts.filter { !$0.isPresent }.map(\.name)
+        try parts(of: uid, in: namespace).missing
     }
 
     /// Compares the pod's guard with the kernel's state.
     public func state(of uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> RedirectionState {
-        let found = try PodGuard.inspect(
+        RedirectionState(try parts(of: uid, in: namespace), isAnythingThere: pods.contains(uid))
+    }
+
+    private func parts(of uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> [CapturePart] {
+        try PodGuard.inspect(
             pod: uid, in: namespace, host: host, directory: directory, mode: mode,
-            exclusions: installed.withLock { $0[uid] })
-        return RedirectionState(found.parts, isAnythingThere: pods.contains(uid))
+            exclusions: installed.withLock { $0[uid] }
+        ).parts
     }
 
     // MARK: - Addresses

@@ -30,15 +30,8 @@ public final class ProbeMarker: Sendable {
             let name = Self.prefix + String(interface)
             let pin = directory + "/" + name
             kept.insert(name)
-            if let link = try BPFLink.open(pin: pin) {
-                if try link.description().target == interface {
-                    try link.replace(program: program)
-                    continue
-                }
-                try PinDirectory.unpin(pin)
-            }
             try namespace.entered { () throws(RedirectionError) in
-                try BPFLink(program: program, interface: interface, type: Self.type).pin(pin)
+                try BPFLink.put(program: program, interface: interface, type: Self.type, pin: pin)
             }
         }
         try Self.remove(pins, uid) { !kept.contains($0) }
@@ -74,9 +67,7 @@ public final class ProbeMarker: Sendable {
         _ pins: PinDirectory, _ uid: String, where isMeant: (String) -> Bool
     ) throws(RedirectionError) {
         for name in pins.pins(ofPod: uid) where name.hasPrefix(prefix) && isMeant(name) {
-            let pin = pins.directory(ofPod: uid) + "/" + name
-            try BPFLink.open(pin: pin)?.detach()
-            try PinDirectory.unpin(pin)
+            try BPFLink.remove(pin: pins.directory(ofPod: uid) + "/" + name)
         }
     }
 

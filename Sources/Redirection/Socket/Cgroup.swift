@@ -5,15 +5,8 @@ import LinuxNetworking
 public enum Cgroup {
     /// Where it is mounted, whole.
     public static func root() throws(RedirectionError) -> String {
-        guard let file = fopen("/proc/self/mountinfo", "re") else {
-            throw .kernel(Errno(code: errno, call: "open /proc/self/mountinfo"))
-        }
-        defer { fclose(file) }
-        var line: UnsafeMutablePointer<CChar>?
-        var capacity = 0
-        defer { free(line) }
-        while getline(&line, &capacity, file) > 0, let line {
-            if let path = mountPoint(String(cString: line)) { return path }
+        for line in try procLines("/proc/self/mountinfo") {
+            if let path = mountPoint(line) { return path }
         }
         throw .noCgroups("the unified hierarchy of cgroups is not mounted")
     }
@@ -29,17 +22,14 @@ public enum Cgroup {
 
     /// Where a process is, below the mount point; nil when it is gone, or not to be seen from here.
     static func path(of pid: Int32) throws(RedirectionError) -> String? {
-        guard pid > 0, let file = fopen("/proc/\(pid)/cgroup", "re") else { return nil }
-        defer { fclose(file) }
-        var line: UnsafeMutablePointer<CChar>?
-        var capacity = 0
-        defer { free(line) }
-        while getline(&line, &capacity, file) > 0, let line {
-            let text = String(cString: line)
-            guard text.hasPrefix("0::") else { continue }
-            return try root() + text.dropFirst(3).prefix { $0 != "\n" }
-        }
-        return nil
+        guard pid > 0, let place = place(of: pid) else { return nil }
+        return try root() + place
+    }
+
+    /// The same below the root of the hierarchy.
+    static func place(of pid: Int32) -> String? {
+        let line = (try? procLines("/proc/\(pid)/cgroup"))?.first { $0.hasPrefix("0::") }
+        return line.map { String($0.dropFirst(3)) }
     }
 
     /// Why a process is not in the proxy's cgroup: what it connects would be led to itself for ever.
@@ -61,6 +51,12 @@ public enum Cgroup {
         let descriptor = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .kernel(Errno(code: errno, call: "open \(path)")) }
         return OwnedDescriptor(adopting: descriptor)
+    }
+
+    /// Of one that has only a part of the machine in it; nil for the root, and for what is not below it.
+    static func identifier(below root: String, of path: String) throws(RedirectionError) -> UInt64? {
+        let found = try identifier(of: path)
+        return found != (try identifier(of: root)) && path.hasPrefix(root + "/") ? found : nil
     }
 
     /// As programs see it: the directory's inode.

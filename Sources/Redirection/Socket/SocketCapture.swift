@@ -38,9 +38,7 @@ public final class SocketCapture: Sendable {
     /// Throws `libraryMissing`, `programRefused`, or `noCgroups` on a machine without the unified hierarchy.
     public init(directory: String = PodGuard.standardDirectory, proxyCgroup: String) throws(RedirectionError) {
         let root = try Cgroup.root()
-        let exempt = try Cgroup.identifier(of: proxyCgroup)
-        // The whole machine is in the root.
-        guard exempt != (try Cgroup.identifier(of: root)), proxyCgroup.hasPrefix(root + "/") else {
+        guard let exempt = try Cgroup.identifier(below: root, of: proxyCgroup) else {
             throw .noCgroups("\(proxyCgroup) is not a cgroup of the proxy alone, below \(root)")
         }
         self.root = root
@@ -169,7 +167,7 @@ public final class SocketCapture: Sendable {
         case .outbound: try releaseConnects(uid, pins)
         case .inbound:
             let own = pins.directory(ofPod: uid)
-            try BPFLink.open(pin: own + "/" + lookup)?.detach()
+            try BPFLink.remove(pin: own + "/" + lookup)
             for name in podPins { try PinDirectory.unpin(own + "/" + name) }
             try pins.removeDirectory(ofPod: uid)
         }
@@ -211,11 +209,7 @@ public final class SocketCapture: Sendable {
     /// Detaches the hooks and removes what is pinned, when no pod is captured any more.
     public func removeIfUnused() throws(RedirectionError) {
         guard try captured.keys(blank: 0).isEmpty else { return }
-        for hook in Self.hooks {
-            let pin = pins.path + "/" + hook.pin
-            try BPFLink.open(pin: pin)?.detach()
-            try PinDirectory.unpin(pin)
-        }
+        for hook in Self.hooks { try BPFLink.remove(pin: pins.path + "/" + hook.pin) }
         held.drop(directory: pins.path)
         pins.removeIfUnused(maps: Self.maps + PinDirectory.nodeMaps)
     }

@@ -4,18 +4,7 @@ import LinuxNetworking
 /// Directories, listed and removed whole.
 enum DirectoryTree {
     /// Without `.` and `..`; none when there is no such directory.
-    static func entries(_ path: String) -> [String] {
-        guard let stream = opendir(path) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return names
-    }
+    static func entries(_ path: String) -> [String] { (try? Directory.entries(path)) ?? [] }
 
     /// Everything in `path`, but not `path`. Symbolic links are removed, not followed; a file system that an agent mounted there
     /// for its guard goes with what is pinned on it.

@@ -75,9 +75,10 @@ struct PairVerifier {
         _ of: String, _ pod: ClusterState.Pod, _ namespace: NetworkNamespace, _ result: inout PairVerification
     ) throws {
         let redirection = try PodRedirection(
-            pod: pod.uid, namespace: namespace, stateDirectory: runDirectory + "/pods", pinDirectory: pinDirectory)
+            pod: pod.uid, namespace: namespace, stateDirectory: AgentDirectory.pods(of: runDirectory),
+            pinDirectory: pinDirectory)
         let (backend, parts) = try redirection.parts()
-        let missing = parts.filter { !$0.isPresent }.map(\.name)
+        let missing = parts.missing
         result.add(
             of, "capture", missing.isEmpty ? .ok : .failed,
             missing.isEmpty
@@ -96,7 +97,7 @@ struct PairVerifier {
         _ result: inout PairVerification
     ) throws {
         let findings = try PodGuard.inspect(pod: pod.uid, in: namespace, host: host, directory: pinDirectory)
-        let missing = findings.parts.filter { !$0.isPresent }.map(\.name)
+        let missing = findings.parts.missing
         let isEnforced = findings.mode == .enforce
         result.add(
             of, "guard", missing.isEmpty && isEnforced ? .ok : .failed,

@@ -60,8 +60,12 @@ struct CertificateSource: Sendable {
     }
 
     private static func walk(_ directory: String, depth: Int, into listing: inout Listing) {
-        guard depth < maximumDepth, let entries = names(in: directory) else {
-            listing.unreadable.append(failure(directory, depth < maximumDepth ? errno : ELOOP))
+        let entries: [String]
+        do throws(Errno) {
+            guard depth < maximumDepth else { throw Errno(code: ELOOP, call: "open directory \(directory)") }
+            entries = try Directory.entries(directory)
+        } catch {
+            listing.unreadable.append(failure(directory, error.code))
             return
         }
         for name in entries where !name.hasPrefix(".") {
@@ -81,19 +85,6 @@ struct CertificateSource: Sendable {
             default: break
             }
         }
-    }
-
-    private static func names(in directory: String) -> [String]? {
-        guard let stream = opendir(directory) else { return nil }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            names.append(name)
-        }
-        return names.sorted()
     }
 
     /// The type bits of the mode, links followed; `nil` when it cannot be told.
