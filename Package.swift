@@ -77,6 +77,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         // Readiness, metrics and admin endpoints.
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+        // The Kubernetes API. Its one trait is off.
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0", traits: []),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -118,6 +120,14 @@ let package = Package(
         module(
             "MeshFile", ["SPIFFE", "MeshState", "IPAddressing", product("Yams", "Yams")],
             settings: settingsNearFoundation),
+        module(
+            "KubernetesAPI",
+            [
+                product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
+                product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
+                product("Yams", "Yams"), logging,
+            ],
+            settings: settingsNearFoundation),
         module("Observability", [product("Hummingbird", "hummingbird"), logging]),
         // Protocols, and the two halves of a node.
         module(
@@ -140,8 +150,8 @@ let package = Package(
         module(
             "NodeAgent",
             [
-                "SPIFFE", "MeshState", "MeshAPI", "MeshFile", "Redirection", "LinuxNetworking", "IPAddressing",
-                lifecycle,
+                "SPIFFE", "MeshState", "MeshAPI", "MeshFile", "KubernetesAPI", "Redirection", "LinuxNetworking",
+                "IPAddressing", lifecycle,
                 logging,
             ],
             tests: ["NamespaceKit", "CLibBPF"],
@@ -154,7 +164,8 @@ let package = Package(
                 dependencies: [
                     "IPAddressing", "SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "Redirection", "PostgreSQL",
                     "Authority",
-                    "WorkloadIdentity", "MeshFile", "Observability", "MeshAPI", "Dataplane", "NodeAgent", x509, asn1,
+                    "WorkloadIdentity", "MeshFile", "KubernetesAPI", "Observability", "MeshAPI", "Dataplane",
+                    "NodeAgent", x509, asn1,
                     crypto, logging, lifecycle, signals, "COpenSSL", product("ArgumentParser", "swift-argument-parser"),
                     product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"), product("Yams", "Yams"),
                 ] + grpc,

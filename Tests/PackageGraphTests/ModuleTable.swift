@@ -42,6 +42,9 @@ let modules: [Module] = [
     Module("Authority", ["SPIFFE", "PostgreSQL"], x509.union(["GRDB", "Logging"]), foundation: .whole),
     Module("WorkloadIdentity", ["SPIFFE"], x509.union(["Logging"])),
     Module("MeshFile", ["SPIFFE", "MeshState", "IPAddressing"], ["Yams"]),
+    Module(
+        "KubernetesAPI", [],
+        ["AsyncHTTPClient", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "Yams", "Logging"]),
     Module("Observability", [], ["Hummingbird", "HTTPTypes", "Logging"]),
     Module(
         "MeshAPI", ["SPIFFE", "MeshState", "IPAddressing", "LinuxNetworking"],
@@ -52,7 +55,10 @@ let modules: [Module] = [
     Module("Dataplane", ["SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "IPAddressing"]),
     Module(
         "NodeAgent",
-        ["SPIFFE", "MeshState", "MeshAPI", "MeshFile", "Redirection", "LinuxNetworking", "IPAddressing"],
+        [
+            "SPIFFE", "MeshState", "MeshAPI", "MeshFile", "KubernetesAPI", "Redirection", "LinuxNetworking",
+            "IPAddressing",
+        ],
         ["ServiceLifecycle", "Logging"]
     ),
 ]
@@ -75,5 +81,7 @@ let forbidden: [(from: String, to: String, because: String)] = [
     ("Redirection", "MeshState", "capture installs what it is told, for one pod"),
     ("NodeAgent", "Dataplane", "agent and proxy are processes that live and die alone"),
     ("NodeAgent", "Authority", "the agent is no authority: it cannot decide who somebody is"),
+    ("Authority", "KubernetesAPI", "the cluster is one of the answers to who has which pod; an adapter asks it"),
+    ("Dataplane", "KubernetesAPI", "the proxy asks its agent about the mesh, and has no credentials for the cluster"),
     ("Observability", "Dataplane", "what is shown is handed in by the composition"),
 ]
