@@ -1,3 +1,4 @@
+import IPAddressing
 public import Logging
 public import ServiceLifecycle
 import Synchronization
@@ -17,7 +18,8 @@ public final class Agent: Service {
     private static let tick = Duration.milliseconds(500)
 
     private struct Inbox {
-        var cluster: ClusterState?
+        /// All that was delivered and not taken yet; nil for nothing.
+        var change: ClusterChange?
         var isStopping = false
     }
 
@@ -91,8 +93,12 @@ public final class Agent: Service {
     }
 
     private func follow() async throws {
-        try await source.follow { cluster in
-            self.inbox.withLock { $0.cluster = cluster }
+        try await source.follow(node: node) { change in
+            self.inbox.withLock { inbox in
+                var change = change
+                change.since = change.since ?? .now
+                if inbox.change == nil { inbox.change = change } else { inbox.change?.merge(change) }
+            }
             self.wakeUp.yield()
         }
     }
@@ -117,38 +123,47 @@ public final class Agent: Service {
 
     private func reconcileUntilStopped(_ start: AsyncStream<Never>.Continuation) async throws {
         var enroller = try PodEnroller(
-            node: node, namespaces: namespaces, redirector: redirector, handoff: handoff, drainTimeout: drainTimeout,
+            namespaces: namespaces, redirector: redirector, handoff: handoff, drainTimeout: drainTimeout,
             logger: logger)
-        var published: ClusterState?
-        var isGuardPublished = false
+        var pods: [ClusterState.Pod]?
+        var addresses = GuardedAddresses()
         var reported: AgentReport?
         var nodeDrifts: [String: Int] = [:]
         var verification = ContinuousClock.now + verificationInterval
+        var nextReconciliation = ContinuousClock.now
         var kubelet = KubeletWatch(probeExemption, logger: logger)
         for await _ in wakeUps {
-            let (cluster, isStopping) = inbox.withLock { ($0.cluster, $0.isStopping) }
-            if isStopping { break }
-            guard let cluster else { continue }
-            if cluster != published { isGuardPublished = false }
-            // First, and again until it succeeds: plaintext to an address that the guard does not know would pass.
-            if !isGuardPublished { isGuardPublished = publishGuard(cluster) }
-            if cluster != published {
-                // Before the pods: the proxy is to know where a new pod's connections may go when it gets the pod.
-                publish(cluster)
+            let (change, isStopping) = inbox.withLock { inbox in
+                defer { inbox.change = nil }
+                return (inbox.change, inbox.isStopping)
             }
-            if published == nil { clearForeignGuards(enroller) }
-            if published == nil || .now >= verification, let meshGuard { kubelet.look(meshGuard) }
-            published = cluster
+            if isStopping { break }
+            guard pods != nil || change != nil else { continue }
+            let isFirst = pods == nil
+            // First, and again until it succeeds: plaintext to an address that the guard does not know would pass.
+            addresses.take(change?.guarded ?? [:])
+            publishGuard(&addresses)
+            if let change {
+                // Before the pods: the proxy is to know where a new pod's connections may go when it gets the pod.
+                publish(change, isFirst: isFirst)
+                pods = change.pods ?? pods ?? []
+            }
+            if isFirst { clearForeignGuards(enroller) }
+            if isFirst || .now >= verification, let meshGuard { kubelet.look(meshGuard) }
             if .now >= verification {
                 enroller.verify()
-                let lost = lostAddresses(cluster)
+                let lost = lostAddresses(addresses.all)
                 if lost > 0 {
                     nodeDrifts["guarded addresses", default: 0] += lost
-                    isGuardPublished = publishGuard(cluster)
+                    addresses.loseAll()
+                    publishGuard(&addresses)
                 }
                 verification = .now + verificationInterval
             }
-            await enroller.reconcile(with: cluster, now: .now)
+            // The pods of other nodes change all the time; this node's are not looked at for that.
+            guard isFirst || change?.pods != nil || .now >= nextReconciliation else { continue }
+            await enroller.reconcile(with: pods ?? [], now: .now)
+            nextReconciliation = .now + Self.tick / 2
             reportRefusals()
             phases.withLock { $0 = enroller.plan.entries.mapValues(\.phase) }
             writeReport(enroller, nodeDrifts, kubelet, &reported)
@@ -161,10 +176,10 @@ public final class Agent: Service {
     }
 
     /// How many of the enrolled addresses somebody has taken from the guard.
-    private func lostAddresses(_ cluster: ClusterState) -> Int {
+    private func lostAddresses(_ addresses: Set<IPAddress>) -> Int {
         do {
             guard let known = try meshGuard?.enrolledAddresses() else { return 0 }
-            let lost = cluster.guardedAddresses.subtracting(known)
+            let lost = addresses.subtracting(known)
             guard !lost.isEmpty else { return 0 }
             logger.warning(
                 "Guard has lost enrolled addresses; will be told again",
@@ -201,14 +216,12 @@ public final class Agent: Service {
         }
     }
 
-    /// False when it is to be tried again.
-    private func publishGuard(_ cluster: ClusterState) -> Bool {
+    private func publishGuard(_ addresses: inout GuardedAddresses) {
+        guard let meshGuard, addresses.isPublicationDue else { return }
         do {
-            try meshGuard?.publish(cluster.guardedAddresses)
-            return true
+            try addresses.publish(to: meshGuard)
         } catch {
             logger.error("Guard does not know all enrolled addresses", metadata: ["reason": "\(error)"])
-            return false
         }
     }
 
@@ -240,17 +253,14 @@ public final class Agent: Service {
         }
     }
 
-    private func publish(_ cluster: ClusterState) {
-        let mesh = PublishedMesh(cluster)
-        for (uid, reason) in mesh.omitted {
+    private func publish(_ change: ClusterChange, isFirst: Bool) {
+        for (uid, reason) in change.omitted {
             logger.error("Pod left out of the mesh", metadata: ["pod": "\(uid)", "reason": "\(reason)"])
         }
-        publisher.publish(mesh)
-        logger.info(
-            "Mesh published",
-            metadata: [
-                "workloads": "\(mesh.workloads.count)", "enrolled": "\(mesh.enrolledCount)",
-                "services": "\(mesh.services.count)",
-            ])
+        guard isFirst || !change.mesh.isEmpty else { return }
+        publisher.publish(change.mesh, since: change.since ?? .now)
+        logger.log(
+            level: isFirst ? .info : .debug, isFirst ? "Mesh published" : "Change of the mesh published",
+            metadata: ["workloads": "\(change.mesh.workloads.count)", "services": "\(change.mesh.services.count)"])
     }
 }

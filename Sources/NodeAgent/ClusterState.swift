@@ -12,8 +12,10 @@ public struct ClusterState: Hashable, Sendable {
         public let serviceAccount: String
         public let node: String
         public let addresses: [IPAddress]
-        /// The path of its network namespace on its node; nil where it has none of its own.
-        public let netns: String?
+        /// The path of its network namespace on its node; nil where it has none of its own, or where it is still to be found.
+        public var netns: String?
+        /// Has a network namespace of its own, whether or not it is known where.
+        public let isEnterable: Bool
         public let labels: [String: String]
         /// The services that it is an endpoint of, with its own ports where they differ from the service's.
         public let services: [ServiceName: [UInt16: UInt16]]
@@ -24,7 +26,8 @@ public struct ClusterState: Hashable, Sendable {
 
         public init(
             uid: String, name: String, namespace: String, serviceAccount: String, node: String, addresses: [IPAddress],
-            netns: String?, labels: [String: String] = [:], services: [ServiceName: [UInt16: UInt16]] = [:],
+            netns: String?, isEnterable: Bool? = nil, labels: [String: String] = [:],
+            services: [ServiceName: [UInt16: UInt16]] = [:],
             exclusions: PodExclusions = PodExclusions(), isStrict: Bool = false
         ) {
             self.uid = uid
@@ -34,6 +37,7 @@ public struct ClusterState: Hashable, Sendable {
             self.node = node
             self.addresses = addresses
             self.netns = netns
+            self.isEnterable = isEnterable ?? (netns != nil)
             self.labels = labels
             self.services = services
             self.exclusions = exclusions
@@ -57,16 +61,19 @@ public struct ClusterState: Hashable, Sendable {
     public let namespaces: [String: [String: String]]
     public let pods: [Pod]
     public let services: [Service]
+    /// What pods and services have their addresses from; empty when that is not known.
+    public let ranges: Set<IPPrefix>
 
     public init(
         trustDomain: TrustDomain, enrolmentLabel: String, namespaces: [String: [String: String]],
-        pods: [Pod], services: [Service]
+        pods: [Pod], services: [Service], ranges: Set<IPPrefix> = []
     ) {
         self.trustDomain = trustDomain
         self.enrolmentLabel = enrolmentLabel
         self.namespaces = namespaces
         self.pods = pods
         self.services = services
+        self.ranges = ranges
     }
 
     /// Whether a pod's connections go through the proxy.
@@ -74,7 +81,7 @@ public struct ClusterState: Hashable, Sendable {
     /// Exactly `true` enrols and exactly `false` takes out, as Cilium and Istio have it: other spellings are not guessed
     /// at. A pod without a network namespace of its own cannot be entered: redirecting it would redirect its node.
     public func isEnrolled(_ pod: Pod) -> Bool {
-        pod.netns != nil && namespaces[pod.namespace]?[enrolmentLabel] == "true"
+        pod.isEnterable && namespaces[pod.namespace]?[enrolmentLabel] == "true"
             && pod.labels[enrolmentLabel] != "false"
     }
 

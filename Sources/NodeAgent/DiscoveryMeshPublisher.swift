@@ -12,8 +12,12 @@ public struct DiscoveryMeshPublisher: MeshPublisher {
         self.socketPath = socketPath
     }
 
-    public func publish(_ mesh: PublishedMesh) {
-        server.publish(mesh.workloads.map(DiscoveryResource.init) + mesh.services.map(DiscoveryResource.init))
+    public func publish(_ change: MeshChange, since: ContinuousClock.Instant) {
+        server.publish(
+            changed: change.workloads.values.compactMap { $0.map(DiscoveryResource.init) }
+                + change.services.values.compactMap { $0.map(DiscoveryResource.init) },
+            removed: change.workloads.filter { $0.value == nil }.map(\.key)
+                + change.services.filter { $0.value == nil }.map(\.key.description))
     }
 
     public func run() async throws {

@@ -13,13 +13,15 @@ public struct MeshFilePodSource: PodSource {
         self.logger = logger
     }
 
-    public func follow(_ deliver: @Sendable (ClusterState) async -> Void) async {
+    public func follow(node: String, _ deliver: @Sendable (ClusterChange) async -> Void) async {
+        var difference = ClusterDifference(node: node)
         var delivered = false
         for await element in watcher {
             switch element {
             case .success(let file):
+                let change = difference.change(to: ClusterState(file))
+                if !delivered || !change.isEmpty { await deliver(change) }
                 delivered = true
-                await deliver(ClusterState(file))
             case .failure(let error):
                 // What was enrolled stays so: a typing error must not take the mesh down.
                 logger.error(

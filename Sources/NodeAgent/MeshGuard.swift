@@ -5,6 +5,8 @@ public import Redirection
 public protocol MeshGuard: Sendable {
     /// Replaces the enrolled addresses of the whole cluster. Called before anybody else is told of them.
     func publish(_ addresses: Set<IPAddress>) throws
+    /// Changes single ones. When it throws, any of them may have been changed.
+    func publish(adding: Set<IPAddress>, removing: Set<IPAddress>) throws
     /// As the guard has them.
     func enrolledAddresses() throws -> Set<IPAddress>
     /// Samples of what was refused since the last call.

@@ -1,7 +1,7 @@
 /// Tells the node's proxy what the mesh looks like.
 public protocol MeshPublisher: Sendable {
-    /// Replaces all that was published before.
-    func publish(_ mesh: PublishedMesh)
+    /// Adds to what was published before. `since` is when the oldest part of it was learnt.
+    func publish(_ change: MeshChange, since: ContinuousClock.Instant)
     /// Serves proxies until cancelled. Called after the first `publish`.
     func run() async throws
 }

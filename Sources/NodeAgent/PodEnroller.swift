@@ -7,7 +7,6 @@ import Redirection
 struct PodEnroller {
     private(set) var plan: EnrolmentPlan
 
-    private let node: String
     private let namespaces: any PodNamespaces
     private let redirector: any PodRedirector
     private let handoff: any PodHandoff
@@ -26,10 +25,9 @@ struct PodEnroller {
     private static let verificationsMin = 4
 
     init(
-        node: String, namespaces: any PodNamespaces, redirector: any PodRedirector, handoff: any PodHandoff,
+        namespaces: any PodNamespaces, redirector: any PodRedirector, handoff: any PodHandoff,
         drainTimeout: Duration, logger: Logger
     ) throws {
-        self.node = node
         self.namespaces = namespaces
         self.redirector = redirector
         self.handoff = handoff
@@ -39,8 +37,9 @@ struct PodEnroller {
     }
 
     /// Does all that can be done now.
-    mutating func reconcile(with cluster: ClusterState, now: ContinuousClock.Instant) async {
-        let desired = cluster.enrolledPods(of: node)
+    ///
+    /// `desired` are the pods of this node that are to be enrolled.
+    mutating func reconcile(with desired: [ClusterState.Pod], now: ContinuousClock.Instant) async {
         names = Dictionary(desired.map { ($0.uid, ($0.namespace, $0.name)) }) { first, _ in first }
         var observed: [String: NamespaceID] = [:]
         for pod in desired {

@@ -173,11 +173,19 @@ struct JournalledHandoff: PodHandoff {
     }
 }
 
-struct JournalledPublisher: MeshPublisher {
+/// Notes all that is published, after each change.
+final class JournalledPublisher: MeshPublisher {
     let journal: Journal
+    private let published = Mutex(MeshChange())
 
-    func publish(_ mesh: PublishedMesh) {
-        let uids = mesh.workloads.map { $0.tunnelProtocol == .hbone ? "\($0.uid):hbone" : $0.uid }
+    init(journal: Journal) { self.journal = journal }
+
+    func publish(_ change: MeshChange, since: ContinuousClock.Instant) {
+        let workloads = published.withLock { mesh in
+            mesh.merge(change)
+            return mesh.workloads.values.compactMap(\.self)
+        }
+        let uids = workloads.map { $0.tunnelProtocol == .hbone ? "\($0.uid):hbone" : $0.uid }
         journal.note("publish " + uids.sorted().joined(separator: " "))
     }
     func run() async throws { try await Task.sleep(for: .seconds(3600)) }
@@ -192,7 +200,8 @@ struct ScriptedSource: PodSource {
 
     func deliver(_ cluster: ClusterState) { continuation.yield(cluster) }
 
-    func follow(_ deliver: @Sendable (ClusterState) async -> Void) async throws {
-        for await state in states { await deliver(state) }
+    func follow(node: String, _ deliver: @Sendable (ClusterChange) async -> Void) async throws {
+        var difference = ClusterDifference(node: node)
+        for await state in states { await deliver(difference.change(to: state)) }
     }
 }

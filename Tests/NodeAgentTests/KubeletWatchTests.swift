@@ -27,6 +27,7 @@ struct KubeletWatchTests {
 
         func probeCounts() throws -> ProbeCounts { state.withLock(\.counts) }
         func publish(_ addresses: Set<IPAddress>) throws {}
+        func publish(adding: Set<IPAddress>, removing: Set<IPAddress>) throws {}
         func enrolledAddresses() throws -> Set<IPAddress> { [] }
         func takeEvents() throws -> [GuardEvent] { [] }
         var pods: [String] { [] }

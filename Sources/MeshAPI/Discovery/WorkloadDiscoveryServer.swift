@@ -50,6 +50,19 @@ public final class WorkloadDiscoveryServer: Sendable {
         for stream in streams { stream.wake() }
     }
 
+    /// What is as it was needs not be named.
+    public func publish(changed: [DiscoveryResource], removed: [String]) {
+        let streams = state.withLock { state in
+            for name in removed { state.resources[ResourceType.address]?[name] = nil }
+            for resource in changed { state.resources[ResourceType.address]?[resource.name] = resource }
+            let isStrict = state.resources[ResourceType.address]?.values.contains(where: \.isStrict) ?? false
+            state.resources[ResourceType.authorization] =
+                isStrict ? [DiscoveryResource.strictPolicy.name: DiscoveryResource.strictPolicy] : [:]
+            return Array(state.streams.values)
+        }
+        for stream in streams { stream.wake() }
+    }
+
     /// Listens on a Unix socket, which it makes and only its owner may open, until the task is cancelled.
     ///
     /// Throws when the socket cannot be made. The path must be in a directory that only the owner may write to.

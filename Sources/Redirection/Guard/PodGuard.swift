@@ -210,6 +210,14 @@ public final class PodGuard: Sendable {
         }
     }
 
+    /// Changes single ones, at a cost that does not depend on how many there are.
+    public func publish(adding: Set<IPAddress>, removing: Set<IPAddress>) throws(RedirectionError) {
+        try updating.withLock { (_) throws(RedirectionError) in
+            for address in adding { try change(culvert_address(address)) { $0.is_published = 1 } }
+            for address in removing { try change(culvert_address(address)) { $0.is_published = 0 } }
+        }
+    }
+
     private func setAddresses(_ addresses: Set<IPAddress>, of interface: UInt32) throws(RedirectionError) {
         try updating.withLock { (_) throws(RedirectionError) in
             for address in addresses { try change(culvert_address(address)) { $0.interface = interface } }
