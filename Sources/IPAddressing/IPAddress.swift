@@ -95,6 +95,17 @@ public struct IPAddress: Hashable, Sendable {
         }
     }
 
+    /// With all bits behind the first `length` ones cleared; `length` is 0 to `bitWidth`.
+    func masked(to length: Int) -> IPAddress {
+        switch family {
+        case .v4: IPAddress(v4: UInt32(truncatingIfNeeded: low & ~(UInt64(0xffff_ffff) >> UInt64(length))))
+        case .v6:
+            IPAddress(
+                high: high & ~(UInt64.max >> UInt64(min(length, 64))),
+                low: low & ~(UInt64.max >> UInt64(max(length - 64, 0))))
+        }
+    }
+
     /// Width in bits: 32 or 128.
     public var bitWidth: Int { family == .v4 ? 32 : 128 }
 }

@@ -13,6 +13,19 @@ public struct IPPrefix: Hashable, Sendable {
         self.length = length
     }
 
+    /// The range of this length that the address is in; `nil` when the length does not fit the family.
+    public init?(containing address: IPAddress, length: Int) {
+        guard (0...address.bitWidth).contains(length) else { return nil }
+        self.init(address.masked(to: length), length: length)
+    }
+
+    /// The smallest range that has this one and the address in it; `nil` for an address of the other family.
+    public func union(_ candidate: IPAddress) -> IPPrefix? {
+        guard candidate.family == address.family else { return nil }
+        let common = (0..<length).first { candidate.bit($0) != address.bit($0) } ?? length
+        return IPPrefix(containing: address, length: common)
+    }
+
     public func contains(_ candidate: IPAddress) -> Bool {
         candidate.family == address.family && (0..<length).allSatisfy { candidate.bit($0) == address.bit($0) }
     }

@@ -257,6 +257,9 @@ public final class Agent: Service {
         for (uid, reason) in change.omitted {
             logger.error("Pod left out of the mesh", metadata: ["pod": "\(uid)", "reason": "\(reason)"])
         }
+        for (object, problem) in change.warnings {
+            logger.warning("Object not understood", metadata: ["object": "\(object)", "problem": "\(problem)"])
+        }
         guard isFirst || !change.mesh.isEmpty else { return }
         publisher.publish(change.mesh, since: change.since ?? .now)
         logger.log(

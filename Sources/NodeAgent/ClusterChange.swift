@@ -12,18 +12,21 @@ public struct ClusterChange: Hashable, Sendable {
     public var guarded: [IPAddress: Bool] = [:]
     /// Pods left out of the mesh, by uid, because their namespace and service account make no SPIFFE ID; with the reason.
     public var omitted: [String: String] = [:]
+    /// What somebody wrote into an object and was not understood, by the object's kind and name.
+    public var warnings: [String: String] = [:]
     /// When the oldest of the events that it comes from was learnt; nil for now.
     public var since: ContinuousClock.Instant?
 
     public init() {}
 
-    public var isEmpty: Bool { pods == nil && mesh.isEmpty && guarded.isEmpty && omitted.isEmpty }
+    public var isEmpty: Bool { pods == nil && mesh.isEmpty && guarded.isEmpty && omitted.isEmpty && warnings.isEmpty }
 
     public mutating func merge(_ later: ClusterChange) {
         pods = later.pods ?? pods
         mesh.merge(later.mesh)
         guarded.merge(later.guarded) { _, later in later }
         omitted.merge(later.omitted) { _, later in later }
+        warnings.merge(later.warnings) { _, later in later }
         since = since ?? later.since
     }
 }
