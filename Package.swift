@@ -185,6 +185,27 @@ let package = Package(
                 name: "NamespaceKit", dependencies: ["LinuxNetworking", "IPAddressing"], path: "Tests/NamespaceKit",
                 swiftSettings: settings
             ),
+            // The Kubernetes API server that tests talk to, in their own process or in one of its own.
+            .target(
+                name: "KubernetesKit",
+                dependencies: [
+                    x509, asn1, crypto, logging, product("Hummingbird", "hummingbird"),
+                    product("HummingbirdTLS", "hummingbird"), product("NIOCore", "swift-nio"),
+                    product("NIOPosix", "swift-nio"),
+                    product("NIOSSL", "swift-nio-ssl"), product("Yams", "Yams"),
+                ],
+                path: "Tests/KubernetesKit", swiftSettings: settingsNearFoundation
+            ),
+            .executableTarget(
+                name: "api-server-stand-in",
+                dependencies: [
+                    "KubernetesKit", signals, product("NIOPosix", "swift-nio"),
+                    product("ArgumentParser", "swift-argument-parser"),
+                ],
+                path: "Tests/APIServerStandIn", swiftSettings: settingsNearFoundation
+            ),
+            .testTarget(
+                name: "KubernetesKitTests", dependencies: ["KubernetesKit"], swiftSettings: settingsNearFoundation),
             .testTarget(name: "PackageGraphTests", swiftSettings: settings),
             .testTarget(
                 name: "CommandTests",
