@@ -1,5 +1,6 @@
 """The columns: how each proxy pair is started between the two pods, and which processes are its own."""
 
+import contextlib
 import os
 import resource
 import shutil
@@ -7,7 +8,7 @@ import ssl
 import subprocess
 
 from topology import (CLIENT, CLIENT_CPU, CLIENT_IP, HOST, HOST_IPS, SERVER, SERVER_CPU, SERVER_IP, TUNNEL_PORTS,
-                      inside, run, start, stop, wait)
+                      inside, inside_network, run, start, stop, unified, wait)
 
 # Applications of the server pod.
 IPERF, HTTP, ECHO = 5201, 8080, 7007
@@ -74,6 +75,8 @@ class Culvert(Raw):
         super().__init__(directory, options)
         self.program = options.culvert
         self.arguments = options.proxy_arguments.split() if options.proxy_arguments else []
+        self.backend = options.backend
+        self.homes, self.cgroups = [], []
         self.a = self.b = None
 
     def missing(self):
@@ -96,14 +99,20 @@ class Culvert(Raw):
         for node, cpu, address in (("a", CLIENT_CPU, HOST_IPS[0]), ("b", SERVER_CPU, HOST_IPS[1])):
             home = os.path.join(self.directory, node)
             os.makedirs(home, mode=0o700)
+            self.homes.append(home)
+            # As in a pod of its own: by it the agent tells the proxy's connections from the applications'.
+            cgroup = os.path.join(unified(), f"culvert-bench-{node}")
+            os.makedirs(cgroup, exist_ok=True)
+            self.cgroups.append(cgroup)
             token = self.write(f"{node}.token", run(
                 self.program, "ca", "token", "create", "--node", node, "--admin-socket", admin).split()[0])
-            agent = start(self.log(f"agent-{node}"), *inside(
-                HOST, self.program, "agent", "run", "--mesh", mesh, "--node", node, "--run-dir", home, cpu=cpu))
+            agent = start(self.log(f"agent-{node}"), *inside_network(
+                HOST, self.program, "agent", "run", "--mesh", mesh, "--node", node, "--run-dir", home, "--backend", self.backend,
+                "--proxy-cgroup", cgroup, "--drain-timeout", "1s", cpu=cpu))
             self.processes.append(agent)
             wait("the agent", lambda: os.path.exists(f"{home}/zds.sock") and os.path.exists(f"{home}/xds.sock"), [agent])
-            proxy = start(self.log(f"proxy-{node}"), *inside(
-                HOST, self.program, "proxy", "run", "--node", node, "--trust-domain", DOMAIN, "--ca",
+            proxy = start(self.log(f"proxy-{node}"), *inside_network(
+                HOST, self.program, "proxy", "run", "--cgroup", cgroup, "--node", node, "--trust-domain", DOMAIN, "--ca",
                 f"{HOST_IPS[0]}:15012", "--ca-attest", f"{HOST_IPS[0]}:15011", "--ca-bundle", bundle, "--join-token-file",
                 token, "--run-dir", home, "--state-dir", f"{home}/state", "--admin-listen", address, "--drain-timeout",
                 "1s", *self.arguments, cpu=cpu))
@@ -113,6 +122,15 @@ class Culvert(Raw):
             wait("the proxy", lambda: run(*inside(
                 HOST, "curl", "-sf", f"http://{address}:15021/healthz/ready"), check=False) != "", [proxy])
         (self.a, _), (self.b, _) = proxies
+
+    def down(self):
+        super().down()
+        for home in self.homes:
+            run("umount", f"{home}/bpf", check=False)
+        for cgroup in self.cgroups:
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(cgroup)
+        self.homes, self.cgroups = [], []
 
     @property
     def sides(self):

@@ -44,6 +44,23 @@ def inside(namespace, *words, cpu=None, user=None):
     return ["ip", "netns", "exec", namespace, *pinned, *owned, *map(str, words)]
 
 
+def inside_network(namespace, *words, cpu=None, cgroup=None):
+    """The same, but in the mounts of the machine, where cgroups and the BPF file system are; in a cgroup of its own if one is named."""
+    pinned = ["taskset", "-c", str(cpu)] if cpu is not None and os.cpu_count() > 1 else []
+    joined = ["sh", "-c", 'echo 0 > "$0/cgroup.procs" && exec "$@"', cgroup] if cgroup else []
+    return ["nsenter", f"--net=/run/netns/{namespace}", *joined, *pinned, *map(str, words)]
+
+
+def unified():
+    """Where the unified hierarchy of cgroups is mounted."""
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            fields = line.split()
+            if "cgroup2" in fields[fields.index("-"):] and fields[3] == "/":
+                return fields[4]
+    raise RuntimeError("the unified hierarchy of cgroups is not mounted")
+
+
 def start(log, *words, **options):
     """A process that runs until `stop`; its output goes to the file."""
     with open(log, "ab") as output:
