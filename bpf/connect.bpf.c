@@ -34,6 +34,19 @@ struct {
     __type(value, struct culvert_policy);
 } captured_policies SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, CULVERT_PROXIES);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, __u64);  // the identifier of a cgroup, whose processes are not captured
+    __type(value, __u32);
+} proxies SEC(".maps");
+
+static __always_inline int is_proxy(void) {
+    __u64 cgroup = bpf_get_current_cgroup_id();
+    return bpf_map_lookup_elem(&proxies, &cgroup) != 0;
+}
+
 static __always_inline int is_loopback(const __u32 *words) {
     if (words[0] || words[1]) return 0;
     if (words[2] == 0) return words[3] == 0 || words[3] == bpf_htonl(1);
@@ -73,7 +86,7 @@ static __always_inline int capture(struct bpf_sock_addr *ctx, const __u32 *words
     __u64 cookie = bpf_get_netns_cookie(ctx);
     struct culvert_captured *pod = bpf_map_lookup_elem(&captured, &cookie);
     if (!pod || is_loopback(words) || is_own(pod, words)) return 1;
-    if (bpf_get_current_cgroup_id() == pod->proxy_cgroup) return 1;
+    if (is_proxy()) return 1;
     const struct culvert_policy *policy = bpf_map_lookup_elem(&captured_policies, &cookie);
     if (policy && has_port(policy->outbound_ports, policy->outbound_count, bpf_ntohs(ctx->user_port))) return 1;
     if (policy && has_prefix(policy, words)) return 1;

@@ -6,7 +6,7 @@
 #include <linux/types.h>
 
 // The directory of the pins has this in its name, so that no agent takes another layout's maps for its own.
-#define CULVERT_BPF_VERSION 1
+#define CULVERT_BPF_VERSION 2
 
 // HBONE: the one TCP port between enrolled addresses.
 #define CULVERT_TUNNEL_PORT 15008
@@ -28,10 +28,12 @@ struct culvert_address {
 
 #define CULVERT_OWN_ADDRESSES 4
 
+// Cgroups of proxies: during an upgrade there are two, and of those that were killed the kernel may hold some for a while.
+#define CULVERT_PROXIES 64
+
 // A pod whose connections are captured.
 struct culvert_captured {
-    __u64 proxy_cgroup;  // whose processes are not
-    __u64 pod;           // a digest of its UID, by which the entry is found when the namespace is gone
+    __u64 pod;  // a digest of its UID, by which the entry is found when the namespace is gone
     struct culvert_address own[CULVERT_OWN_ADDRESSES];  // connections to these are the pod's with itself; the rest is zero
 };
 

@@ -7,11 +7,27 @@
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 int clinux_open(const char *path, int flags, unsigned mode) {
     int fd = open(path, flags | O_CLOEXEC, mode);
     return fd < 0 ? -errno : fd;
+}
+
+int clinux_open_below(int directory, const char *path, int flags) {
+    int fd = openat(directory, path, flags | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int clinux_proc(void) {
+    int context = fsopen("proc", FSOPEN_CLOEXEC);
+    if (context < 0) return -errno;
+    int result = fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+    int proc = result < 0 ? -1 : fsmount(context, FSMOUNT_CLOEXEC, 0);
+    result = proc < 0 ? -errno : proc;
+    close(context);
+    return result;
 }
 
 int clinux_duplicate(int fd) {
@@ -20,6 +36,8 @@ int clinux_duplicate(int fd) {
 }
 
 void clinux_close(int fd) { close(fd); }
+
+int clinux_setns_cgroup(int fd) { return setns(fd, CLONE_NEWCGROUP) < 0 ? -errno : 0; }
 
 int clinux_setns_network(int fd) { return setns(fd, CLONE_NEWNET) < 0 ? -errno : 0; }
 

@@ -21,6 +21,12 @@ public enum Sysctl {
     }
 
     private static func open(_ name: String, _ flags: Int32) throws(Errno) -> OwnedDescriptor {
-        OwnedDescriptor(adopting: try checked(clinux_open("/proc/sys/" + name, flags, 0), "open sysctl \(name)"))
+        var result = clinux_open("/proc/sys/" + name, flags, 0)
+        // Containers have it read-only, whatever they may do in a network namespace.
+        if result == -EROFS, ownProc >= 0 { result = clinux_open_below(ownProc, "sys/" + name, flags) }
+        return OwnedDescriptor(adopting: try checked(result, "open sysctl \(name)"))
     }
+
+    /// Open as long as the process lives; negative where the kernel does not give it.
+    private static let ownProc = clinux_proc()
 }

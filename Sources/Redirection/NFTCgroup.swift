@@ -6,9 +6,6 @@ import LinuxNetworking
 public struct NFTCgroup: Hashable, Sendable {
     /// nft(8) looks for names of cgroups below this, and nowhere else.
     static let base = "/sys/fs/cgroup"
-    /// The cgroup namespace that the machine starts with (PROC_CGROUP_INIT_INO): from others the kernel counts levels in another way.
-    private static let firstNamespace: ino_t = 0xefff_fffb
-
     let directory: String
     /// Below `base`.
     let path: String
@@ -23,10 +20,8 @@ public struct NFTCgroup: Hashable, Sendable {
         guard let place = NFTCgroup.place(of: directory, root: root) else {
             throw .noCgroups("\(directory) is not a cgroup below \(root), or that is not below \(NFTCgroup.base)")
         }
-        var namespace = stat()
-        guard stat("/proc/self/ns/cgroup", &namespace) == 0, namespace.st_ino == NFTCgroup.firstNamespace else {
-            throw .noCgroups("the agent is in a cgroup namespace of its own")
-        }
+        // From others the kernel counts levels in another way.
+        guard CgroupNamespace.isFirst else { throw .noCgroups("the agent is in a cgroup namespace of its own") }
         self.directory = directory
         (path, level) = place
         _ = try identifier()

@@ -25,7 +25,7 @@ extension PodRedirection {
 
     /// Of the backend that installs here.
     private func ownParts() throws(RedirectionError) -> [CapturePart] {
-        try parts(capture == nil ? .nft : .ebpf, proxyCgroup: capture?.proxyCgroup)
+        try parts(capture == nil ? .nft : .ebpf, proxyCgroup: capture?.proxies.fixed)
     }
 
     /// What is there of the backend's, read from the kernel alone: the agent may be dead. Without a backend, the one that the

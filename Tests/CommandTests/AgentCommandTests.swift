@@ -58,10 +58,10 @@ final class AgentCommandTests {
         return try network.bridge.run { try Transcript.run("culvert agent \(command) --run-dir \(run)") }
     }
 
-    private func start(_ options: String) throws {
+    private func start(_ options: String, proxyCgroup: String? = nil, within wrapper: String = "") throws {
         let command = """
-            \(try #require(Transcript.binary)) agent run --mesh \(directory)/mesh.yaml --node node-a --run-dir \(run) \
-            --proxy-cgroup \(cgroup) \(options) > \(directory)/log 2>&1 & echo $!
+            \(wrapper) \(try #require(Transcript.binary)) agent run --mesh \(directory)/mesh.yaml --node node-a --run-dir \(run) \
+            --proxy-cgroup \(proxyCgroup ?? cgroup) \(options) > \(directory)/log 2>&1 & echo $!
             """
         agent = try network.bridge.run { TestNetwork.shell(command) }.split(separator: "\n").first.map(String.init)
         _ = try #require(agent)
@@ -183,6 +183,24 @@ final class AgentCommandTests {
         #expect(areGone(pinned))
         expectSame(before, try traces())
         #expect(try culvert("cleanup") == "Nothing of Culvert is on this node.\nexit 0\n")
+    }
+
+    /// As deploy/ runs it, but for its own root file system.
+    @Test("in a container it does with its capabilities, a cgroup namespace of its own and a read-only /proc/sys")
+    func contained() throws {
+        let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$0\" \"$@\""
+        let held = "sys_admin,+net_admin,+net_raw,+bpf,+perfmon,+sys_ptrace,+dac_override"
+        _ = TestNetwork.shell("mkdir -p \(run)/bpf && mount -t bpf bpf \(run)/bpf")
+        try start(
+            "--backend ebpf", proxyCgroup: "auto",
+            within: "unshare --mount --cgroup sh -c '\(script)' setpriv --bounding-set=-all,+\(held)")
+        let running = try status()
+        #expect(running.agent.backend == "ebpf")
+        for pod in running.pods {
+            #expect(pod.missing.allSatisfy { $0.hasPrefix("listener ") } && pod.problems.isEmpty, "\(pod)")
+        }
+        try kill()
+        #expect(try culvert("cleanup").hasSuffix("exit 0\n"))
     }
 
     @Test("without any record it finds what is there by name, and says which settings it cannot know")

@@ -40,7 +40,7 @@ final class DriftScene {
             let path = try Cgroup.root() + "/" + (directory.path.split(separator: "/").last ?? "culvert")
             guard mkdir(path, 0o755) == 0 else { throw Errno(code: errno, call: "make \(path)") }
             cgroup = path
-            capture = try SocketCapture(directory: pins, proxyCgroup: path)
+            capture = try SocketCapture(directory: pins, proxy: .cgroup(path))
         } else {
             cgroup = nil
             capture = nil

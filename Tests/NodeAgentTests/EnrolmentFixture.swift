@@ -136,7 +136,7 @@ struct EnrolmentNode {
     let host: NetworkNamespace
 
     func capture() throws -> SocketCapture? {
-        backend == .ebpf ? try SocketCapture(directory: pins, proxyCgroup: cgroup) : nil
+        backend == .ebpf ? try SocketCapture(directory: pins, proxy: .cgroup(cgroup)) : nil
     }
 
     func podGuard() throws -> PodGuard { try PodGuard(directory: pins, mode: .enforce, host: host) }

@@ -90,7 +90,7 @@ final class BypassFixture {
         // SYNs with data, and no ceremony before.
         for host in base.network.hosts { _ = try host.shell("sysctl -w net.ipv4.tcp_fastopen=1543") }
         podGuard = try base.guarded()
-        capture = stage == .socket ? try SocketCapture(directory: base.pins, proxyCgroup: cgroup) : nil
+        capture = stage == .socket ? try SocketCapture(directory: base.pins, proxy: .cgroup(cgroup)) : nil
         var plan = RedirectionPlan()
         if stage == .rules { plan.proxyCgroup = try NFTCgroup(cgroup) }
         try PodRedirection(

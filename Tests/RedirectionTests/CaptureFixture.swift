@@ -26,7 +26,7 @@ final class CaptureFixture: Sendable {
         _ = TestNetwork.shell("umount \(base.directory)/bpf 2>/dev/null; rmdir \(cgroup)")
     }
 
-    func capture() throws -> SocketCapture { try SocketCapture(directory: pins, proxyCgroup: cgroup) }
+    func capture() throws -> SocketCapture { try SocketCapture(directory: pins, proxy: .cgroup(cgroup)) }
 
     func redirection(
         _ capture: SocketCapture?, _ plan: RedirectionPlan = RedirectionPlan()

@@ -339,7 +339,7 @@ struct SocketCaptureLifecycleTests {
         let root = try Cgroup.root()
         for path in [root, root + "/../unified", "/tmp"] {
             #expect(throws: RedirectionError.self) {
-                try SocketCapture(directory: fixture.pins, proxyCgroup: path)
+                try SocketCapture(directory: fixture.pins, proxy: .cgroup(path))
             }
         }
     }

@@ -13,6 +13,9 @@
 // Descriptors
 
 int clinux_open(const char *path, int flags, unsigned mode);
+int clinux_open_below(int directory, const char *path, int flags);
+// The root of a proc file system of this process's own, mounted nowhere; or -errno (Linux 5.2, CAP_SYS_ADMIN).
+int clinux_proc(void);
 int clinux_duplicate(int fd);
 
 // Retried by nobody: on Linux the descriptor is gone even after EINTR.
@@ -21,6 +24,7 @@ void clinux_close(int fd);
 // Namespaces
 
 int clinux_setns_network(int fd);
+int clinux_setns_cgroup(int fd);
 int clinux_unshare_network(void);
 
 // NS_GET_NSTYPE: 0 when `fd` is a network namespace, -EINVAL when it is anything else.

@@ -47,6 +47,28 @@ public enum Cgroup {
             + "`culvert proxy run --cgroup \(directory)`, or give its cgroup to the agent by --proxy-cgroup"
     }
 
+    /// Those in the cgroup itself, not below it.
+    static func processes(in path: String) throws(RedirectionError) -> [Int32] {
+        try procLines(path + "/cgroup.procs").compactMap { Int32($0) }
+    }
+
+    /// Of all cgroups of the machine that are below its root.
+    static func identifiers(below root: String) throws(RedirectionError) -> Set<UInt64> {
+        var found: Set<UInt64> = []
+        var open = [root]
+        while let path = open.popLast() {
+            // One that goes meanwhile has nobody in it.
+            for name in (try? Directory.entries(path)) ?? [] {
+                var status = stat()
+                let below = path + "/" + name
+                guard lstat(below, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { continue }
+                found.insert(UInt64(status.st_ino))
+                open.append(below)
+            }
+        }
+        return found
+    }
+
     static func open(_ path: String) throws(RedirectionError) -> OwnedDescriptor {
         let descriptor = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .kernel(Errno(code: errno, call: "open \(path)")) }

@@ -6,7 +6,8 @@ import LinuxNetworking
 extension SocketCapture {
     /// What there is of a pod's capture, read from the pins and the kernel alone: no agent has to be there.
     ///
-    /// `proxyCgroup` is whose connections are not to be captured, `exclusions` what else is not; without them any will do.
+    /// `proxyCgroup` is whose connections are not to be captured, where that is known beforehand; `exclusions` what else is not, and without
+    /// them any will do.
     static func parts(
         ofPod uid: String, in namespace: NetworkNamespace, directory: String, proxyCgroup: UInt64?,
         exclusions: PodExclusions?
@@ -33,11 +34,18 @@ extension SocketCapture {
         let atLookup = try withPinnedMap(own + "/" + policy, UInt32.self, culvert_policy.self) {
             (map) throws(RedirectionError) in try map.value(of: 0, blank: culvert_policy())
         }
+        let isExempt =
+            try proxyCgroup.map { (cgroup) throws(RedirectionError) in
+                try withPinnedMap(pins.path + "/proxies", UInt64.self, UInt32.self) {
+                    (map) throws(RedirectionError) in try map.value(of: cgroup, blank: 0) != nil
+                } ?? false
+            } ?? true
         return try hookParts(pins) + [
+            CapturePart("exemption of the proxy's cgroup", isPresent: isExempt),
             CapturePart("lookup program", isPresent: isLookedUp, isProof: true),
             CapturePart(
                 "capture of its connections",
-                isPresent: entry.flatMap { $0 }.map { isRight($0, uid, addresses, proxyCgroup) } ?? false, isProof: true
+                isPresent: entry.flatMap { $0 }.map { isRight($0, uid, addresses) } ?? false, isProof: true
             ),
             CapturePart("own addresses", isPresent: known == Set(addresses)),
             CapturePart("map of listeners", isPresent: access(own + "/" + listeners, F_OK) == 0),
@@ -47,15 +55,14 @@ extension SocketCapture {
     }
 
     private static func isRight(
-        _ entry: culvert_captured, _ uid: String, _ addresses: [IPAddress], _ proxyCgroup: UInt64?
+        _ entry: culvert_captured, _ uid: String, _ addresses: [IPAddress]
     ) -> Bool {
         let own = withUnsafeBytes(of: entry.own) { bytes in
             stride(from: 0, to: bytes.count, by: 16).compactMap { IPAddress(bytes: bytes[$0..<($0 + 16)]) }
         }
         // More than there is room for are found by the lookup program.
         let places = min(addresses.count, own.count)
-        return entry.pod == digest(uid) && (proxyCgroup.map { $0 == entry.proxy_cgroup } ?? (entry.proxy_cgroup != 0))
-            && own.filter(addresses.contains).count == places
+        return entry.pod == digest(uid) && own.filter(addresses.contains).count == places
     }
 
     /// The hooks on the root of the cgroups, for all pods of the node.

@@ -11,7 +11,7 @@ import LinuxNetworking
 /// lookup program in each pod chooses the proxy's listener. Links and maps are pinned: they outlive the agent, and the next one puts
 /// its programs in place of the old ones. Without a listener every connection is refused.
 public final class SocketCapture: Sendable {
-    static let maps = ["captured", "captured_policies"]
+    static let maps = ["captured", "captured_policies", "proxies"]
     static let hooks: [(pin: String, program: String, type: Int32)] = [
         ("connect4", "capture_connect4", 10), ("connect6", "capture_connect6", 11),
     ]
@@ -29,25 +29,21 @@ public final class SocketCapture: Sendable {
     private let object: BPFObject
     private let captured: BPFMap<UInt64, culvert_captured>
     private let policies: BPFMap<UInt64, culvert_policy>
-    let proxyCgroup: UInt64
-    private let proxyCgroupPath: String
+    let proxies: ProxyCgroups
 
-    /// Loads the programs and puts them on the root of the cgroups. Connections made by processes in `proxyCgroup`, a directory below
-    /// it, are not captured.
+    /// Loads the programs and puts them on the root of the cgroups. Connections of the proxy, which is known by `recognition`, are not
+    /// captured.
     ///
     /// Throws `libraryMissing`, `programRefused`, or `noCgroups` on a machine without the unified hierarchy.
-    public init(directory: String = PodGuard.standardDirectory, proxyCgroup: String) throws(RedirectionError) {
-        let root = try Cgroup.root()
-        guard let exempt = try Cgroup.identifier(below: root, of: proxyCgroup) else {
-            throw .noCgroups("\(proxyCgroup) is not a cgroup of the proxy alone, below \(root)")
-        }
-        self.root = root
-        self.proxyCgroup = exempt
-        proxyCgroupPath = proxyCgroup
+    public init(
+        directory: String = PodGuard.standardDirectory, proxy recognition: ProxyRecognition
+    ) throws(RedirectionError) {
+        root = try Cgroup.root()
         pins = try PinDirectory(directory)
         object = try BPFObject(.connect, pins: pins.path)
         captured = try object.map("captured", UInt64.self, culvert_captured.self)
         policies = try object.map("captured_policies", UInt64.self, culvert_policy.self)
+        proxies = try ProxyCgroups(recognition, root: root, map: object.map("proxies", UInt64.self, UInt32.self))
         for map in Self.maps { try held.keep(pins.path + "/" + map) }
         try attachHooks()
     }
@@ -107,12 +103,12 @@ public final class SocketCapture: Sendable {
             try program.program("choose_listener"), to: namespace.descriptor, type: Self.lookupType,
             pin: directory + "/" + Self.lookup)
         var entry = culvert_captured()
-        entry.proxy_cgroup = proxyCgroup
         entry.pod = Self.digest(uid)
         let first = own.prefix(Int(CULVERT_OWN_ADDRESSES)).flatMap(\.mappedBytes)
         withUnsafeMutableBytes(of: &entry.own) { $0.copyBytes(from: first) }
         let cookie = try Self.cookie(of: namespace)
         try policies.set(cookie, policy)
+        try proxies.restore()
         try captured.set(cookie, entry)
         for map in maps + shared where access(map, F_OK) == 0 { try held.keep(map) }
     }
@@ -193,7 +189,11 @@ public final class SocketCapture: Sendable {
 
     /// Why a process is not the proxy whose connections are not captured; nil when it is.
     public func obstacle(toProxy pid: Int32) -> String? {
-        Cgroup.obstacle(toProxy: pid, in: proxyCgroupPath, identifier: proxyCgroup)
+        do throws(RedirectionError) {
+            return try proxies.obstacle(to: pid)
+        } catch {
+            return "the cgroup of the proxy, process \(pid), cannot be told: \(error)"
+        }
     }
 
     /// Together with `release`: keeps nothing of a pod, and leaves nothing of it in the kernel whose pins were lost.

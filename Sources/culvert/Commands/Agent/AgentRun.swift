@@ -74,11 +74,14 @@ struct AgentRun: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
-            The cgroup of the proxy and nobody else (its --cgroup): by it the proxy's connections are known. Without it nft \
-            knows them by a mark, which whoever has CAP_NET_RAW in a pod can set, too.
+            The cgroup of the proxy and nobody else (its --cgroup): by it the proxy's connections are known. With auto it is the \
+            one that the process is in which connects to this agent, such as a container's: for ebpf; nft needs a directory, and \
+            knows the proxy by a mark without one, which whoever has CAP_NET_RAW in a pod can set, too.
             """,
-            valueName: "dir"))
+            valueName: "dir|auto"))
     var proxyCgroup: String?
+
+    private static let auto = "auto"
 
     @Option(
         help: """
@@ -110,6 +113,8 @@ struct AgentRun: AsyncParsableCommand {
 
     private func serve() async throws {
         logging.bootstrap()
+        // A container's cgroup namespace hides where the proxy is.
+        try CgroupNamespace.startInFirst()
         var logger = Logger(label: "culvert.agent")
         logger[metadataKey: "node"] = "\(node)"
         let directory = try AgentDirectory(path: runDir)
@@ -168,7 +173,8 @@ struct AgentRun: AsyncParsableCommand {
             guard let proxyCgroup else {
                 throw .noCgroups("--proxy-cgroup does not say which processes are the proxy's")
             }
-            let capture = try SocketCapture(directory: pinDirectory, proxyCgroup: proxyCgroup)
+            let capture = try SocketCapture(
+                directory: pinDirectory, proxy: proxyCgroup == Self.auto ? .connection : .cgroup(proxyCgroup))
             do throws(RedirectionError) {
                 try capture.selfTest(stateDirectory: stateDirectory, pinDirectory: pinDirectory)
             } catch {
@@ -189,8 +195,8 @@ struct AgentRun: AsyncParsableCommand {
     /// How the rules of nft know the proxy is decided once, and said.
     private func makeProxyCgroup(_ logger: Logger) -> (cgroup: NFTCgroup?, why: String) {
         do throws(RedirectionError) {
-            guard let proxyCgroup else {
-                throw .noCgroups("--proxy-cgroup does not say which processes are the proxy's")
+            guard let proxyCgroup, proxyCgroup != Self.auto else {
+                throw .noCgroups("--proxy-cgroup names no directory")
             }
             let cgroup = try NFTCgroup(proxyCgroup)
             logger.info("Proxy is known by its cgroup", metadata: ["cgroup": "\(proxyCgroup)"])
