@@ -14,13 +14,22 @@ public enum SealingKeyFile {
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             throw .unreadable(path, "not a regular file")
         }
-        guard status.st_mode & 0o077 == 0 else { throw .readableByOthers(path) }
-        guard status.st_uid == geteuid() else { throw .unreadable(path, "it belongs to another user") }
+        guard isPrivate(mode: status.st_mode, owner: status.st_uid, reader: geteuid()) else {
+            throw .readableByOthers(path)
+        }
+        guard status.st_uid == geteuid() || status.st_uid == 0 else {
+            throw .unreadable(path, "it belongs to another user")
+        }
         guard status.st_size == KeySeal.keySize else { throw .wrongLength(path, Int(status.st_size)) }
         var key = [UInt8](repeating: 0, count: KeySeal.keySize)
         let count = key.withUnsafeMutableBytes { readBytes(descriptor, $0.baseAddress, $0.count) }
         guard count == KeySeal.keySize else { throw .wrongLength(path, count) }
         return key
+    }
+
+    /// Nobody else reads it; but root may have given it to a group, as Kubernetes does where it mounts a secret.
+    static func isPrivate(mode: mode_t, owner: uid_t, reader: uid_t) -> Bool {
+        mode & 0o077 == 0 || (owner == 0 && reader != 0 && mode & 0o037 == 0)
     }
 
     /// Makes the file with a new key. Complete or absent after a crash, never in part; never overwrites.

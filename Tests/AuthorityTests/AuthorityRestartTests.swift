@@ -134,6 +134,18 @@ import X509
         #expect(throws: SealingKeyFileError.wrongLength(path, 31)) { try AuthorityDirectory(path: directory.path) }
     }
 
+    @Test(
+        "a key file of root's may be given to a group, as a mounted secret is; nobody else's",
+        arguments: [
+            (0o640, 0, 65532, true), (0o440, 0, 65532, true), (0o400, 0, 65532, true), (0o600, 65532, 65532, true),
+            (0o660, 0, 65532, false), (0o644, 0, 65532, false), (0o640, 65532, 65532, false), (0o640, 0, 0, false),
+            (0o650, 0, 65532, false), (0o440, 1000, 65532, false),
+        ])
+    func keyFileOfRoot(mode: Int, owner: Int, reader: Int, isPrivate: Bool) {
+        #expect(
+            SealingKeyFile.isPrivate(mode: mode_t(mode), owner: uid_t(owner), reader: uid_t(reader)) == isPrivate)
+    }
+
     @Test("a key file is never overwritten")
     func neverOverwritten() throws {
         let directory = TemporaryDirectory()
