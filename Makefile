@@ -5,10 +5,15 @@ PACKAGES := pkg-config strace libssl-dev libnghttp2-dev libpq-dev libbpf-dev lib
 BENCH_PACKAGES := gcc libc6-dev iperf3 wrk nginx-light haproxy stunnel4 util-linux
 ENVOY := 1.40.0
 GRPCIO := 1.85.1
+# The schemas of the Kubernetes API, for the manifests' tests.
+KUBERNETES_VALIDATE := 1.37.0
+# What only the image's building needs.
+IMAGE_PACKAGES := umoci binutils libipsec-mb1
+TAG ?= latest
 # What the proto compiler wrote is not ours to format.
 FORMATTED = $(shell git ls-files '*.swift' | grep -v '/Generated/')
 
-.PHONY: deps envoy grpcio bench-deps build demo test fmt check-fmt lint bench bench-capture bench-authority clean
+.PHONY: deps envoy grpcio schemas image bench-deps build demo test fmt check-fmt lint bench bench-capture bench-authority clean
 
 deps:
 	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^installed ' || true); \
@@ -26,13 +31,25 @@ grpcio: deps
 	@test -e .build/grpcio/$(GRPCIO) || { python3 -m pip install --quiet --root-user-action ignore --upgrade --target .build/grpcio grpcio==$(GRPCIO) \
 		&& touch .build/grpcio/$(GRPCIO); }
 
+schemas: deps
+	@test -e .build/kubernetes-validate/$(KUBERNETES_VALIDATE) || { python3 -m pip install --quiet --root-user-action ignore --upgrade \
+		--target .build/kubernetes-validate kubernetes-validate==$(KUBERNETES_VALIDATE) && touch .build/kubernetes-validate/$(KUBERNETES_VALIDATE); }
+
+# An OCI archive of the release build, made without a daemon.
+image:
+	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(IMAGE_PACKAGES) 2>&1 | grep -v '^installed ' || true); \
+	if [ -n "$$missing" ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(IMAGE_PACKAGES); \
+	fi
+	deploy/image/build .build/release/culvert .build/culvert.oci.tar $(TAG)
+
 build: deps
 	swift build -c release --static-swift-stdlib --product culvert
 
 demo: build
 	.build/release/culvert demo
 
-test: deps envoy grpcio
+test: deps envoy grpcio schemas
 	swift build --build-tests
 	# In turn: many of them keep both cores, a network namespace or the demo to themselves.
 	@Tests/suite
