@@ -109,11 +109,12 @@ public struct NodeAdmission: Sendable, Equatable {
         case banned
     }
 
-    public let tokenDigest: [UInt8]
+    /// Of the join token to be used up; nil where the node is known by something that is not used up.
+    public let tokenDigest: [UInt8]?
     public let node: NodeRecord
     public let issuance: IssuanceRecord
 
-    public init(tokenDigest: [UInt8], node: NodeRecord, issuance: IssuanceRecord) {
+    public init(tokenDigest: [UInt8]?, node: NodeRecord, issuance: IssuanceRecord) {
         self.tokenDigest = tokenDigest
         self.node = node
         self.issuance = issuance

@@ -23,21 +23,16 @@ extension CertificateAuthority {
         return (token, expiresAt)
     }
 
-    /// Trades a join token for the node's first SVID. `source` is the caller's network address, for limits and the audit trail.
+    /// Trades a token for the node's first SVID: a join token, or one of the platform's where it is asked. `source` is the caller's network
+    /// address, for limits and the audit trail.
     ///
-    /// Signs first and then uses the token up in the same transaction that records node and signature: of concurrent attempts one
+    /// Signs first and then uses a join token up in the same transaction that records node and signature: of concurrent attempts one
     /// wins, and a failure before that point leaves the token good.
-    public func attestNode(joinToken: String, csr: [UInt8], source: String) async throws(Denial) -> IssuedSVID {
+    public func attestNode(token: String, csr: [UInt8], source: String) async throws(Denial) -> IssuedSVID {
         do throws(Denial) {
             let now = clock()
             try state.withLock { state throws(Denial) in try state.attestation.take(from: source, at: now) }
-            guard let digest = JoinToken.digest(of: joinToken) else { throw .tokenUnknown }
-            let found = try await recorded { () async throws(StoreError) in
-                try await store.joinToken(digest: digest)
-            }
-            guard let token = found else { throw .tokenUnknown }
-            try token.check(at: now)
-            let node = token.node
+            let (node, digest) = try await proof(token, at: now)
             if state.withLock({ $0.nodes[node]?.banned ?? false }) { throw .banned(node) }
             let id = try nodeIdentity(node)
             let (svid, (record, outcome)) = try await signAndRecord(for: nil, .firstUse) { () throws(Denial) in
@@ -67,6 +62,20 @@ extension CertificateAuthority {
         } catch {
             throw denied(error, caller: source, subject: "node attestation")
         }
+    }
+
+    /// The node that a token speaks for, with the digest of a join token.
+    func proof(_ token: String, at now: Date) async throws(Denial) -> (node: NodeName, digest: [UInt8]?) {
+        guard let digest = JoinToken.digest(of: token) else {
+            guard let reviewer = configuration.nodeTokens else { throw .tokenUnknown }
+            return (try await reviewer.node(bearing: token), nil)
+        }
+        let found = try await recorded { () async throws(StoreError) in
+            try await store.joinToken(digest: digest)
+        }
+        guard let record = found else { throw .tokenUnknown }
+        try record.check(at: now)
+        return (record.node, digest)
     }
 
     /// Records which bundle a node verifies peers with and what leaves it holds.

@@ -63,22 +63,16 @@ extension CertificateAuthority {
         state.withLock { state in if state.nodes[name] == nil { state.nodes[name] = stored } }
     }
 
-    /// The node that the bearer of `joinToken` speaks for.
+    /// The node that the bearer of a token, a join token or one of the platform's, speaks for.
     ///
-    /// Whoever holds a join token could trade it for the node's SVID, and so may ask for what that would give. Good until the
+    /// Whoever holds such a token could trade it for the node's SVID, and so may ask for what that would give. Good until the
     /// token expires or is traded; a node without a client certificate, such as Istio's ztunnel, can live on fresh ones. Failures
     /// count against `source`, a network address, as failed attestations do.
-    public func node(bearing joinToken: String, source: String) async throws(Denial) -> NodeName {
+    public func node(bearing token: String, source: String) async throws(Denial) -> NodeName {
         let now = clock()
         do throws(Denial) {
             try state.withLock { state throws(Denial) in try state.attestation.check(source, at: now) }
-            guard let digest = JoinToken.digest(of: joinToken) else { throw .tokenUnknown }
-            let found = try await recorded { () async throws(StoreError) in
-                try await store.joinToken(digest: digest)
-            }
-            guard let token = found else { throw .tokenUnknown }
-            try token.check(at: now)
-            return token.node
+            return try await proof(token, at: now).node
         } catch {
             if case .notReady = error {
             } else {

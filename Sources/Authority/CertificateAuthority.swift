@@ -22,6 +22,8 @@ public final class CertificateAuthority: Sendable {
         public var refreshHint: Int
         /// Beside the authority's SPIFFE ID in the certificate that it serves under.
         public var servingNames: [ServingName] = []
+        /// Who knows nodes by tokens that are no join tokens; nil: nobody.
+        public var nodeTokens: (any NodeTokenReviewer)?
 
         public init(
             trustDomain: TrustDomain,

@@ -5,6 +5,7 @@ extension Denial {
         case .tokenUnknown: return "token_unknown"
         case .tokenUsed: return "token_used"
         case .tokenExpired: return "token_expired"
+        case .tokenRefused: return "token_refused"
         case .notAttested: return "not_attested"
         case .expired: return "expired"
         case .superseded: return "superseded"

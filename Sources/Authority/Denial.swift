@@ -6,6 +6,8 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
     case tokenUnknown
     case tokenUsed
     case tokenExpired
+    /// A token of the platform's, which does not vouch for it.
+    case tokenRefused(String)
     case notAttested(String)
     /// The node's SVID ran out longer ago than the authority renews it.
     case expired(NodeName, at: Date, grace: Duration)
@@ -34,7 +36,7 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
 
     public var remedy: Remedy {
         switch self {
-        case .tokenUnknown, .tokenUsed, .tokenExpired, .banned: return .stop
+        case .tokenUnknown, .tokenUsed, .tokenExpired, .tokenRefused, .banned: return .stop
         case .notAttested, .expired, .superseded: return .attestAgain
         case .podUnknown, .identityNotOnNode: return .retry(after: .milliseconds(500))
         case .podNotOnNode, .podTerminated, .identityRefused, .requestRefused: return .stop
@@ -51,6 +53,8 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
             return "the join token has been used already: each attests one node once; make a new one"
         case .tokenExpired:
             return "the join token has expired: make a new one"
+        case .tokenRefused(let reason):
+            return reason
         case .notAttested(let caller):
             return "\(caller) is not an attested node: attest with a join token"
         case .expired(let node, let end, let grace):

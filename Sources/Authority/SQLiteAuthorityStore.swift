@@ -95,10 +95,12 @@ public final class SQLiteAuthorityStore: AuthorityStore {
     public func admit(_ admission: NodeAdmission) async throws(StoreError) -> NodeAdmission.Outcome {
         try await write { db in
             guard try !Self.isBanned(admission.node.name, db) else { return .banned }
-            try db.execute(
-                sql: "UPDATE join_tokens SET used_at = ? WHERE digest = ? AND used_at IS NULL",
-                arguments: [admission.node.attestedAt.unixSeconds, Data(admission.tokenDigest)])
-            guard db.changesCount == 1 else { return .alreadyUsed }
+            if let digest = admission.tokenDigest {
+                try db.execute(
+                    sql: "UPDATE join_tokens SET used_at = ? WHERE digest = ? AND used_at IS NULL",
+                    arguments: [admission.node.attestedAt.unixSeconds, Data(digest)])
+                guard db.changesCount == 1 else { return .alreadyUsed }
+            }
             try Self.write(attested: admission.node, db)
             try Self.write(admission.issuance, db)
             return .admitted

@@ -119,7 +119,7 @@ struct AuthorityFixture {
     func join(_ node: String) async throws -> NodeCaller {
         let token = try await authority.createJoinToken(node: NodeName(node)).token
         return NodeCaller(
-            try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test"))
+            try await authority.attestNode(token: token.text, csr: try request(), source: "test"))
     }
 
     /// The SVID of the pod on node-a.

@@ -27,9 +27,9 @@ import X509
             id: try SPIFFEID("spiffe://culvert.test/culvert/node/node-a"), serial: before.nodes[0].serial)
         _ = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: node)
         await #expect(throws: Denial.tokenUsed) {
-            try await fixture.authority.attestNode(joinToken: before.usedToken, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: before.usedToken, csr: request(), source: "test")
         }
-        _ = try await fixture.authority.attestNode(joinToken: before.openToken, csr: request(), source: "test")
+        _ = try await fixture.authority.attestNode(token: before.openToken, csr: request(), source: "test")
         let verdict = PeerVerifier(bundles: fixture.bundles)
             .verify(chainDER: before.leaf.map { $0.der() }, role: .client, now: clock.now)
         guard case .verified = verdict else {
@@ -52,7 +52,7 @@ import X509
         let used = try await fixture.authority.createJoinToken(node: NodeName("node-a")).token
         let open = try await fixture.authority.createJoinToken(node: NodeName("node-b")).token
         let node = NodeCaller(
-            try await fixture.authority.attestNode(joinToken: used.text, csr: request(), source: "test"))
+            try await fixture.authority.attestNode(token: used.text, csr: request(), source: "test"))
         let leaf = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: node)
         try await fixture.authority.acknowledge(
             sequence: 1, version: "test",

@@ -32,7 +32,7 @@ struct RotatingMesh {
             pods: PodTable(), clock: clock.read, random: systemRandomBytes, audit: audit.record)
         let token = try await authority.createJoinToken(node: NodeName("node-a")).token
         node = NodeCaller(
-            try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test"))
+            try await authority.attestNode(token: token.text, csr: try request(), source: "test"))
     }
 
     mutating func renewLeaf() async throws {

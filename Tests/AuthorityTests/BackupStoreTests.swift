@@ -49,8 +49,8 @@ import Testing
             }
             self.tokens = tokens
             node = NodeCaller(
-                try await authority.attestNode(joinToken: tokens[0].text, csr: try request(), source: "test"))
-            _ = try await authority.attestNode(joinToken: tokens[1].text, csr: try request(), source: "test")
+                try await authority.attestNode(token: tokens[0].text, csr: try request(), source: "test"))
+            _ = try await authority.attestNode(token: tokens[1].text, csr: try request(), source: "test")
             _ = try await authority.issue(podUID: "web-uid", csr: request(), caller: node)
             try await authority.acknowledge(
                 sequence: 1, version: "test",
@@ -98,7 +98,7 @@ import Testing
         #expect(authority.bundle.current == fixture.authority.bundle.current)
         _ = try await authority.issue(podUID: "web-uid", csr: request(), caller: fixture.node)
         #expect(try await store.issuances(limit: 1_000_000).count == 11_004)
-        _ = try await authority.attestNode(joinToken: fixture.tokens[2].text, csr: request(), source: "test")
+        _ = try await authority.attestNode(token: fixture.tokens[2].text, csr: request(), source: "test")
     }
 
     @Test("is never put into a database that holds an authority, nor beside another authority's key")

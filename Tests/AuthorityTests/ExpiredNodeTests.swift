@@ -19,7 +19,7 @@ struct ExpiredNodeTests {
     {
         let fixture = try await AuthorityFixture(configured: configured)
         let token = try await fixture.authority.createJoinToken(node: NodeName("node-a")).token
-        let svid = try await fixture.authority.attestNode(joinToken: token.text, csr: try request(), source: "test")
+        let svid = try await fixture.authority.attestNode(token: token.text, csr: try request(), source: "test")
         fixture.clock.advance(.seconds(3600) + time)
         // As a running authority would have done meanwhile.
         try await fixture.authority.maintain()

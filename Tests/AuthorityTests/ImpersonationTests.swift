@@ -183,7 +183,7 @@ import X509
         for _ in 0..<3 {
             #expect(try await authority.node(bearing: token, source: "ipv4:1") == (try NodeName("node-a")))
         }
-        _ = try await authority.attestNode(joinToken: token, csr: request(), source: "ipv4:1")
+        _ = try await authority.attestNode(token: token, csr: request(), source: "ipv4:1")
         await #expect(throws: Denial.tokenUsed) { try await authority.node(bearing: token, source: "ipv4:1") }
         let other = try await authority.createJoinToken(node: NodeName("node-a")).token.text
         clock.advance(.seconds(601))

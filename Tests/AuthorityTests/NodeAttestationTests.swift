@@ -9,10 +9,10 @@ import Testing
     func once() async throws {
         let fixture = try await AuthorityFixture()
         let token = try await fixture.authority.createJoinToken(node: NodeName("node-a")).token
-        let svid = try await fixture.authority.attestNode(joinToken: token.text, csr: request(), source: "test")
+        let svid = try await fixture.authority.attestNode(token: token.text, csr: request(), source: "test")
         #expect(svid.id.description == "spiffe://culvert.test/culvert/node/node-a")
         await #expect(throws: Denial.tokenUsed) {
-            try await fixture.authority.attestNode(joinToken: token.text, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: token.text, csr: request(), source: "test")
         }
         #expect(fixture.authority.status().nodes.map(\.name.description) == ["node-a"])
         #expect(fixture.authority.status().denied == 1)
@@ -38,7 +38,7 @@ import Testing
     func unknown(text: String) async throws {
         let fixture = try await AuthorityFixture()
         await #expect(throws: Denial.tokenUnknown) {
-            try await fixture.authority.attestNode(joinToken: text, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: text, csr: request(), source: "test")
         }
     }
 
@@ -49,14 +49,14 @@ import Testing
         let first = try await fixture.authority.createJoinToken(node: node, lifetime: .seconds(60)).token
         let second = try await fixture.authority.createJoinToken(node: node, lifetime: .seconds(60)).token
         fixture.clock.advance(.seconds(59))
-        _ = try await fixture.authority.attestNode(joinToken: first.text, csr: request(), source: "test")
+        _ = try await fixture.authority.attestNode(token: first.text, csr: request(), source: "test")
         fixture.clock.advance(.seconds(1))
         await #expect(throws: Denial.tokenExpired) {
-            try await fixture.authority.attestNode(joinToken: second.text, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: second.text, csr: request(), source: "test")
         }
         // Used is what it says even when it has expired as well: the operator looks for a second user, not for a clock.
         await #expect(throws: Denial.tokenUsed) {
-            try await fixture.authority.attestNode(joinToken: first.text, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: first.text, csr: request(), source: "test")
         }
     }
 
@@ -71,7 +71,7 @@ import Testing
                 group.addTask {
                     do throws(Denial) {
                         _ = try await fixture.authority.attestNode(
-                            joinToken: token.text, csr: (try? request()) ?? [], source: "test")
+                            token: token.text, csr: (try? request()) ?? [], source: "test")
                         return nil
                     } catch {
                         return error
@@ -90,9 +90,9 @@ import Testing
         let fixture = try await AuthorityFixture()
         let token = try await fixture.authority.createJoinToken(node: NodeName("node-a")).token
         await #expect(throws: Denial.self) {
-            try await fixture.authority.attestNode(joinToken: token.text, csr: [1, 2, 3], source: "test")
+            try await fixture.authority.attestNode(token: token.text, csr: [1, 2, 3], source: "test")
         }
-        _ = try await fixture.authority.attestNode(joinToken: token.text, csr: request(), source: "test")
+        _ = try await fixture.authority.attestNode(token: token.text, csr: request(), source: "test")
     }
 
     @Test("an address that guesses is slowed down, others are not")
@@ -101,13 +101,13 @@ import Testing
         let token = try await fixture.authority.createJoinToken(node: NodeName("node-a")).token
         for _ in 0..<AuthorityLimits().attestationBurst {
             await #expect(throws: Denial.tokenUnknown) {
-                try await fixture.authority.attestNode(joinToken: "cvt-guess", csr: request(), source: "10.0.0.1")
+                try await fixture.authority.attestNode(token: "cvt-guess", csr: request(), source: "10.0.0.1")
             }
         }
         await #expect(throws: Denial.rateLimited(retryAfter: .seconds(1))) {
-            try await fixture.authority.attestNode(joinToken: token.text, csr: request(), source: "10.0.0.1")
+            try await fixture.authority.attestNode(token: token.text, csr: request(), source: "10.0.0.1")
         }
-        _ = try await fixture.authority.attestNode(joinToken: token.text, csr: request(), source: "10.0.0.2")
+        _ = try await fixture.authority.attestNode(token: token.text, csr: request(), source: "10.0.0.2")
     }
 
     @Test("a node renews its own SVID while it is attested, and only as itself")

@@ -126,14 +126,14 @@ import Testing
             try await fixture.authority.acknowledge(sequence: 1, version: "", leaves: [], caller: caller)
         }
         await #expect(throws: banned) {
-            try await fixture.authority.attestNode(joinToken: spare, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: spare, csr: request(), source: "test")
         }
         await #expect(throws: JoinTokenError.banned(try node())) { try await token(fixture) }
         #expect(fixture.authority.nodes[0].ban == NodeBan(at: fixture.clock.now, reason: "stolen"))
         try await fixture.authority.unban(node(), reason: "found", by: operatorUser)
         try await issue(fixture, caller)
         // The token was refused, not used up.
-        _ = try await fixture.authority.attestNode(joinToken: spare, csr: request(), source: "test")
+        _ = try await fixture.authority.attestNode(token: spare, csr: request(), source: "test")
         #expect(fixture.audit.all.contains(.nodeBanned(try node(), reason: "stolen", by: operatorUser)))
         #expect(fixture.audit.all.contains(.nodeUnbanned(try node(), reason: "found", by: operatorUser)))
     }
@@ -180,7 +180,7 @@ import Testing
         #expect(unknown.remedy == .attestAgain)
         await #expect(throws: unknown) { try await issue(fixture, caller) }
         await #expect(throws: Denial.tokenUnknown) {
-            try await fixture.authority.attestNode(joinToken: spare, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: spare, csr: request(), source: "test")
         }
         try await issue(fixture, fixture.join("node-a"))
         // Its old SVID is that of a copy now.
@@ -198,7 +198,7 @@ import Testing
         let spare = try await token(fixture)
         try await fixture.authority.evict(node(), reason: "r", by: operatorUser)
         await #expect(throws: Denial.tokenUnknown) {
-            try await fixture.authority.attestNode(joinToken: spare, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: spare, csr: request(), source: "test")
         }
     }
 

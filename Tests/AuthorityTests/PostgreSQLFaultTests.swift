@@ -79,7 +79,7 @@ struct PostgreSQLFaultTests {
         let obstacle = try Obstacle(fixture.database)
         async let issued = Self.refusal { try await fixture.issue(authority, node) }
         async let attested = Self.refusal {
-            try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test")
+            try await authority.attestNode(token: token.text, csr: try request(), source: "test")
         }
         async let rotated = Self.refusal { try await authority.rotate(.prepare) }
         try await obstacle.holds(3)
@@ -99,7 +99,7 @@ struct PostgreSQLFaultTests {
         try server.start()
         let svid = try await Self.untilDone { try await fixture.issue(authority, node) }
         #expect(try await authority.store.issuances(limit: 100).dropLast(logged.count) == [svid.record])
-        _ = try await authority.attestNode(joinToken: token.text, csr: request(), source: "test")
+        _ = try await authority.attestNode(token: token.text, csr: request(), source: "test")
         #expect(try await authority.rotate(.prepare).taken.count == 1)
         #expect(authority.status().rotation.authorities.map(\.state) == [.active, .prepared])
     }
@@ -113,7 +113,7 @@ struct PostgreSQLFaultTests {
         let logged = try await authority.store.issuances(limit: 100)
         let obstacle = try Obstacle(fixture.database)
         async let issued = fixture.issue(authority, node)
-        async let attested = authority.attestNode(joinToken: token.text, csr: try request(), source: "test")
+        async let attested = authority.attestNode(token: token.text, csr: try request(), source: "test")
         async let rotated = authority.rotate(.prepare)
         for _ in 0..<2 {
             try await obstacle.holds(3)
@@ -151,7 +151,7 @@ struct PostgreSQLFaultTests {
         let refusal = await Self.refusal { try await fixture.issue(authority, node) }
         #expect(refusal as? Denial == .notReady("no space left for \(fixture.database.address)"))
         let attested = await Self.refusal {
-            try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test")
+            try await authority.attestNode(token: token.text, csr: try request(), source: "test")
         }
         #expect(attested as? Denial == .notReady("no space left for \(fixture.database.address)"))
         #expect(authority.status().nodes.count == 1)
@@ -160,6 +160,6 @@ struct PostgreSQLFaultTests {
         #expect(try await authority.store.issuances(limit: 10) == logged)
         _ = try await fixture.issue(authority, node)
         // The failed attempt has not used the token up.
-        _ = try await authority.attestNode(joinToken: token.text, csr: request(), source: "test")
+        _ = try await authority.attestNode(token: token.text, csr: request(), source: "test")
     }
 }

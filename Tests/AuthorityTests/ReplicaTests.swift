@@ -30,7 +30,7 @@ struct ReplicaFixture {
     func join(_ authority: CertificateAuthority) async throws -> NodeCaller {
         let token = try await authority.createJoinToken(node: NodeName("node-a")).token
         return NodeCaller(
-            try await authority.attestNode(joinToken: token.text, csr: try request(), source: "test"))
+            try await authority.attestNode(token: token.text, csr: try request(), source: "test"))
     }
 
     func issue(_ authority: CertificateAuthority, _ node: NodeCaller) async throws -> IssuedSVID {
@@ -85,9 +85,9 @@ struct ReplicaFixture {
         let fixture = try ReplicaFixture()
         let (one, two) = (try await fixture.replica(), try await fixture.replica())
         let token = try await one.createJoinToken(node: NodeName("node-a")).token
-        _ = try await two.attestNode(joinToken: token.text, csr: request(), source: "test")
+        _ = try await two.attestNode(token: token.text, csr: request(), source: "test")
         let denial = await #expect(throws: Denial.self) {
-            try await one.attestNode(joinToken: token.text, csr: request(), source: "test")
+            try await one.attestNode(token: token.text, csr: request(), source: "test")
         }
         #expect(denial == .tokenUsed)
     }

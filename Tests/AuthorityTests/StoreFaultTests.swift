@@ -23,7 +23,7 @@ import Testing
         fixture.clock.advance(.seconds(10))
         await #expect(throws: Denial.self) { try await fixture.authority.renewNode(csr: request(), caller: node) }
         await #expect(throws: Denial.self) {
-            try await fixture.authority.attestNode(joinToken: token.text, csr: request(), source: "test")
+            try await fixture.authority.attestNode(token: token.text, csr: request(), source: "test")
         }
         #expect(fixture.authority.status().nodes.count == 1)
         #expect(try await fixture.store.nodes() == fixture.authority.status().nodes)
@@ -31,7 +31,7 @@ import Testing
         try fixture.store.execute(onEveryConnection: "DROP TRIGGER temp.fault")
         #expect(try await fixture.store.issuances(limit: 100) == before)
         // The failed attempt has not used the token up.
-        _ = try await fixture.authority.attestNode(joinToken: token.text, csr: request(), source: "test")
+        _ = try await fixture.authority.attestNode(token: token.text, csr: request(), source: "test")
         _ = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: node)
     }
 

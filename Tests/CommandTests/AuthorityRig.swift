@@ -142,7 +142,7 @@ final class AuthorityRig: Sendable {
         let id = try SPIFFEID("spiffe://culvert.test/culvert/node/\(node)")
         let request = try IdentityRequest(uri: id.description)
         let attestation = try await NodeAttestor(address: attestation, bundle: authority.bundle.current)
-            .attest(joinToken: token(node), csr: request.csr)
+            .attest(token: token(node), csr: request.csr)
         return try X509SVID(certificates: attestation.certificates, privateKey: request.key)
     }
 

@@ -57,7 +57,7 @@ final class FederationTests {
     private func svids(_ authority: CertificateAuthority) async throws -> (pod: X509SVID, node: X509SVID) {
         let token = try await authority.createJoinToken(node: NodeName("node-a")).token.text
         let (forNode, forPod) = (try IdentityRequest(uri: "spiffe://a/b"), try IdentityRequest(uri: "spiffe://a/b"))
-        let node = try await authority.attestNode(joinToken: token, csr: der(forNode.csr), source: "test")
+        let node = try await authority.attestNode(token: token, csr: der(forNode.csr), source: "test")
         let pod = try await authority.issue(
             podUID: "a", csr: der(forPod.csr), caller: NodeCaller(id: node.id, serial: node.record.serial))
         return (

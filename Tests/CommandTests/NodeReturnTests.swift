@@ -30,7 +30,7 @@ struct NodeReturnTests {
         let asked = try IdentityRequest(uri: "spiffe://td.test/culvert/node/node-a")
         let token = try await serving.authority.createJoinToken(node: NodeName("node-a")).token
         let issued = try await serving.authority.attestNode(
-            joinToken: token.text, csr: asked.csr.der(), source: "test")
+            token: token.text, csr: asked.csr.der(), source: "test")
         return try X509SVID(certificates: issued.certificates, privateKey: asked.key)
     }
 

@@ -281,7 +281,7 @@ struct VersionSkewTests {
             }
             let error = await #expect(throws: AuthorityCallError.self) {
                 try await NodeAttestor(address: rig.attestation, bundle: rig.authority.bundle.current).attest(
-                    joinToken: "", csr: try IdentityRequest(uri: svid.id.description).csr)
+                    token: "", csr: try IdentityRequest(uri: svid.id.description).csr)
             }
             guard case .denied(let denial)? = error else {
                 Issue.record("\(String(describing: error))")

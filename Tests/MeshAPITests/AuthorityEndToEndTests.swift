@@ -172,11 +172,11 @@ struct AuthorityEndToEndTests {
         let transport = try AuthorityTransport.attestation(at: loopback, identity: serverIdentity())
         try await serving(transport, AttestingService(authority: authority)) { address in
             let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
-            let attestation = try await attestor.attest(joinToken: "good", csr: signingRequest())
+            let attestation = try await attestor.attest(token: "good", csr: signingRequest())
             #expect(try attestation.certificates[0].spiffeID().path == "/culvert/node/node-a")
             #expect(attestation.bundle == (try authority.bundle))
             await #expect(throws: AuthorityCallError.denied(AuthorityDenial(.tokenUsed, "used already"))) {
-                try await attestor.attest(joinToken: "bad", csr: signingRequest())
+                try await attestor.attest(token: "bad", csr: signingRequest())
             }
         }
     }
@@ -188,7 +188,7 @@ struct AuthorityEndToEndTests {
         try await serving(transport, AttestingService(authority: authority)) { address in
             let attestor = NodeAttestor(address: address, bundle: try stranger.bundle)
             let error = await #expect(throws: AuthorityCallError.self) {
-                try await attestor.attest(joinToken: "good", csr: signingRequest())
+                try await attestor.attest(token: "good", csr: signingRequest())
             }
             #expect(error?.description.contains("no valid chain to an authority of culvert.demo") == true)
         }
@@ -196,7 +196,7 @@ struct AuthorityEndToEndTests {
         try await serving(workload, AttestingService(authority: authority)) { address in
             let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
             let error = await #expect(throws: AuthorityCallError.self) {
-                try await attestor.attest(joinToken: "good", csr: signingRequest())
+                try await attestor.attest(token: "good", csr: signingRequest())
             }
             #expect(error?.description.contains("not spiffe://culvert.demo/culvert/authority") == true)
         }
@@ -331,7 +331,7 @@ struct AuthorityEndToEndTests {
             // The attestation call presents no certificate; the mTLS port refuses it before any service is asked.
             let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
             let error = await #expect(throws: AuthorityCallError.self) {
-                try await attestor.attest(joinToken: "good", csr: signingRequest())
+                try await attestor.attest(token: "good", csr: signingRequest())
             }
             guard case .unreachable = error else {
                 Issue.record("\(String(describing: error))")
@@ -413,7 +413,7 @@ struct AuthorityEndToEndTests {
             #expect(await eventually { silent.allSatisfy(isClosedByPeer) })
             for descriptor in silent { close(descriptor) }
             let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
-            #expect(await eventually { (try? await attestor.attest(joinToken: "good", csr: signingRequest())) != nil })
+            #expect(await eventually { (try? await attestor.attest(token: "good", csr: signingRequest())) != nil })
         }
     }
 
@@ -434,7 +434,7 @@ struct AuthorityEndToEndTests {
         try await serving(transport, AttestingService(authority: authority)) { address in
             #expect(address.ip.family == .v6)
             let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
-            _ = try await attestor.attest(joinToken: "good", csr: signingRequest())
+            _ = try await attestor.attest(token: "good", csr: signingRequest())
         }
     }
 
@@ -445,9 +445,9 @@ struct AuthorityEndToEndTests {
             let attestor = NodeAttestor(address: address, bundle: try authority.bundle)
             await #expect(throws: AuthorityCallError.self) {
                 try await attestor.attest(
-                    joinToken: String(repeating: "t", count: AuthorityTransport.messageBytesMax), csr: signingRequest())
+                    token: String(repeating: "t", count: AuthorityTransport.messageBytesMax), csr: signingRequest())
             }
-            _ = try await attestor.attest(joinToken: "good", csr: signingRequest())
+            _ = try await attestor.attest(token: "good", csr: signingRequest())
         }
     }
 }

@@ -80,10 +80,12 @@ public final class PostgreSQLAuthorityStore: AuthorityStore {
                 [.text(admission.node.name.description)])
             guard banned.rows.isEmpty else { return .banned }
             // Of two at once the second waits here, and then finds the token used.
-            let used = try connection.execute(
-                "UPDATE join_tokens SET used_at = $1 WHERE digest = $2 AND used_at IS NULL",
-                [.integer(admission.node.attestedAt.unixSeconds), .bytes(admission.tokenDigest)])
-            guard used.count == 1 else { return .alreadyUsed }
+            if let digest = admission.tokenDigest {
+                let used = try connection.execute(
+                    "UPDATE join_tokens SET used_at = $1 WHERE digest = $2 AND used_at IS NULL",
+                    [.integer(admission.node.attestedAt.unixSeconds), .bytes(digest)])
+                guard used.count == 1 else { return .alreadyUsed }
+            }
             try Self.write(attested: admission.node, connection)
             try Self.write([admission.issuance], connection)
             return .admitted

@@ -4,7 +4,7 @@ public import IPAddressing
 public import SPIFFE
 public import X509
 
-/// A node's first call: a join token for an SVID. The node verifies the authority; itself it has nothing to show yet.
+/// A node's first call: a token for an SVID. The node verifies the authority; itself it has nothing to show yet.
 public struct NodeAttestor: Sendable {
     /// What a node starts out with.
     public struct Attestation: Sendable {
@@ -22,12 +22,12 @@ public struct NodeAttestor: Sendable {
         self.bundle = bundle
     }
 
-    /// Makes one connection for one call. The token is used up when the authority has answered.
+    /// Makes one connection for one call. A join token is used up when the authority has answered.
     public func attest(
-        joinToken: String, csr: CertificateSigningRequest
+        token: String, csr: CertificateSigningRequest
     ) async throws(AuthorityCallError) -> Attestation {
         var request = Culvert_Authority_V1_AttestNodeRequest()
-        request.joinToken = joinToken
+        request.joinToken = token
         request.csr = try AuthorityConnection.der(csr)
         var refusal: PeerCheck?
         do {

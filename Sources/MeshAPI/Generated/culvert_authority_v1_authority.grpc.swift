@@ -70,7 +70,7 @@ extension Culvert_Authority_V1_NodeAttestation {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Trades a join token, once, for the node's first SVID.
+        /// > Trades a token for the node's first SVID: a join token, once, or one of the platform's.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Culvert_Authority_V1_AttestNodeRequest` messages.
@@ -101,7 +101,7 @@ extension Culvert_Authority_V1_NodeAttestation {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Trades a join token, once, for the node's first SVID.
+        /// > Trades a token for the node's first SVID: a join token, once, or one of the platform's.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Culvert_Authority_V1_AttestNodeRequest` message.
@@ -130,7 +130,7 @@ extension Culvert_Authority_V1_NodeAttestation {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Trades a join token, once, for the node's first SVID.
+        /// > Trades a token for the node's first SVID: a join token, once, or one of the platform's.
         ///
         /// - Parameters:
         ///   - request: A `Culvert_Authority_V1_AttestNodeRequest` message.
@@ -213,7 +213,7 @@ extension Culvert_Authority_V1_NodeAttestation {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Trades a join token, once, for the node's first SVID.
+        /// > Trades a token for the node's first SVID: a join token, once, or one of the platform's.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Culvert_Authority_V1_AttestNodeRequest` message.
@@ -257,7 +257,7 @@ extension Culvert_Authority_V1_NodeAttestation {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Trades a join token, once, for the node's first SVID.
+        /// > Trades a token for the node's first SVID: a join token, once, or one of the platform's.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Culvert_Authority_V1_AttestNodeRequest` message.
@@ -296,7 +296,7 @@ extension Culvert_Authority_V1_NodeAttestation.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Trades a join token, once, for the node's first SVID.
+    /// > Trades a token for the node's first SVID: a join token, once, or one of the platform's.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Culvert_Authority_V1_AttestNodeRequest` message.
@@ -329,7 +329,7 @@ extension Culvert_Authority_V1_NodeAttestation.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Trades a join token, once, for the node's first SVID.
+    /// > Trades a token for the node's first SVID: a join token, once, or one of the platform's.
     ///
     /// - Parameters:
     ///   - message: request message to send.

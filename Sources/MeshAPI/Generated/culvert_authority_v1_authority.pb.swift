@@ -173,6 +173,7 @@ public nonisolated struct Culvert_Authority_V1_AttestNodeRequest: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// Or, where the authority runs on Kubernetes, the projected token of the service account that the proxy runs under.
   public var joinToken: String = String()
 
   /// PKCS#10.

@@ -11,7 +11,7 @@ extension AuthorityDenial {
 
     private static func reason(of denial: Denial) -> Reason {
         switch denial {
-        case .tokenUnknown: .tokenUnknown
+        case .tokenUnknown, .tokenRefused: .tokenUnknown
         case .tokenUsed: .tokenUsed
         case .tokenExpired: .tokenExpired
         case .notAttested: .notAttested

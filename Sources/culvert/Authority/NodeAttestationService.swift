@@ -13,7 +13,7 @@ struct NodeAttestationService: Culvert_Authority_V1_NodeAttestation.SimpleServic
     ) async throws -> Culvert_Authority_V1_AttestNodeResponse {
         do throws(Denial) {
             let svid = try await authority.attestNode(
-                joinToken: request.joinToken, csr: [UInt8](request.csr), source: Self.host(of: context.remotePeer))
+                token: request.joinToken, csr: [UInt8](request.csr), source: Self.host(of: context.remotePeer))
             var response = Culvert_Authority_V1_AttestNodeResponse()
             response.certificateChain = svid.chain.map { Data($0) }
             response.bundle = Culvert_Authority_V1_Bundle(authority.bundle.current)

@@ -175,7 +175,7 @@ struct NodeAttestation: Sendable {
         let id = try nodeID
         let request = try IdentityRequest(uri: id.description)
         let attestor = NodeAttestor(address: settings.attestation, bundle: try trust.forAuthority)
-        let attestation = try await attestor.attest(joinToken: token, csr: request.csr)
+        let attestation = try await attestor.attest(token: token, csr: request.csr)
         let svid = try ReceivedSVID.check(
             attestation.certificates, key: request.key, identity: id, bundles: TrustBundleSet([attestation.bundle]),
             now: Date())
