@@ -3,12 +3,11 @@ enum Validation {
     /// Flaws of the object by itself.
     static func flaws(of object: JSON, _ resource: Resource, subresource: String = "") -> [Flaw] {
         var flaws = metadata(object["metadata"], resource)
-        let known = FieldCheck.missing(in: object, of: Schema.of(resource))
-        flaws += known
+        flaws += FieldCheck.missing(in: object, of: Schema.stored(resource))
         switch resource.kind {
         case "Pod": flaws += pod(object["spec"], "spec") + status(pod: object["status"])
         case "DaemonSet", "Deployment", "StatefulSet": flaws += workload(object)
-        case "Event" where resource.group.isEmpty: flaws += event(object)
+        case "Event": flaws += event(object, isNew: resource == .events || object["eventTime"] != .null)
         case "Lease": flaws += lease(object["spec"])
         case "ConfigMap", "Secret":
             for map in ["data", "binaryData"] {
@@ -83,13 +82,14 @@ enum Validation {
 
     // MARK: Pods and what makes them
 
-    static func pod(_ spec: JSON, _ path: String) -> [Flaw] {
+    /// - Parameter claims: volumes that come from elsewhere, a StatefulSet's claims.
+    static func pod(_ spec: JSON, _ path: String, claims: [JSON] = []) -> [Flaw] {
         var flaws: [Flaw] = []
         let containers = spec["containers"].array ?? []
         if containers.isEmpty, spec["containers"] != .null { flaws.append(.required("\(path).containers")) }
         if spec["containers"] == .null, spec == .null { flaws.append(.required("\(path).containers")) }
         var names: Set<JSON> = []
-        let volumes = Set((spec["volumes"].array ?? []).map { $0["name"] })
+        let volumes = Set((spec["volumes"].array ?? []).map { $0["name"] } + claims)
         for list in ["initContainers", "containers"] {
             for (index, container) in (spec[list].array ?? []).enumerated() {
                 let place = "\(path).\(list)[\(index)]"
@@ -138,7 +138,8 @@ enum Validation {
 
     private static func workload(_ object: JSON) -> [Flaw] {
         let template = object["spec"]["template"]
-        var flaws = pod(template["spec"], "spec.template.spec")
+        let claims = (object["spec"]["volumeClaimTemplates"].array ?? []).map { $0["metadata"]["name"] }
+        var flaws = pod(template["spec"], "spec.template.spec", claims: claims)
         guard let selector = LabelSelector(object: object["spec"]["selector"]), !selector.requirements.isEmpty else {
             return flaws + [
                 .invalid("spec.selector", .object([:]), "empty selector is invalid for \(object["kind"].string ?? "")")
@@ -159,16 +160,34 @@ enum Validation {
 
     // MARK: Others
 
-    private static func event(_ event: JSON) -> [Flaw] {
+    /// - Parameter isNew: written as `events.k8s.io` wants it, which asks for more.
+    private static func event(_ event: JSON, isNew: Bool) -> [Flaw] {
+        var flaws: [Flaw] = []
         let home = event["metadata"]["namespace"].string ?? ""
         let subject = event["involvedObject"]["namespace"].string ?? ""
-        if subject.isEmpty {
-            // What is of no namespace is reported in "default" or "kube-system".
-            return home == "default" || home == "kube-system"
-                ? [] : [.invalid("involvedObject.namespace", "", "does not match event.namespace")]
+        // What is of no namespace is reported in "default" or "kube-system".
+        let isHome = subject.isEmpty ? home == "default" || home == "kube-system" : subject == home
+        if !isHome {
+            flaws.append(.invalid("involvedObject.namespace", .string(subject), "does not match event.namespace"))
         }
-        return subject == home
-            ? [] : [.invalid("involvedObject.namespace", .string(subject), "does not match event.namespace")]
+        guard isNew else { return flaws }
+        if event["eventTime"] == .null { flaws.append(.required("eventTime")) }
+        for (field, name) in [
+            ("reportingComponent", "reportingController"), ("reportingInstance", "reportingInstance"),
+            ("action", "action"),
+            ("reason", "reason"),
+        ] where event[field].string ?? "" == "" { flaws.append(.required(name)) }
+        if !Names.isQualifiedName(event["reportingComponent"].string ?? "a") {
+            flaws.append(.invalid("reportingController", event["reportingComponent"], Names.qualifiedNameRule))
+        }
+        for (field, max) in [("action", 128), ("reason", 128), ("reportingInstance", 128), ("message", 1024)]
+        where (event[field].string?.utf8.count ?? 0) > max {
+            flaws.append(.invalid(field, "", "can have at most \(max) characters"))
+        }
+        if !["Normal", "Warning"].contains(event["type"].string) {
+            flaws.append(.invalid("type", event["type"], "has invalid value: \(event["type"].string ?? "")"))
+        }
+        return flaws
     }
 
     private static func lease(_ spec: JSON) -> [Flaw] {

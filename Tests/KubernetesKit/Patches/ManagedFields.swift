@@ -48,7 +48,7 @@ enum ManagedFields {
         if let given = new["metadata"]["managedFields"].array, given == [] || given == [.object([:])] {
             new["metadata"]["managedFields"] = nil
         }
-        let schema = Schema.of(resource == .events ? .coreEvents : resource)
+        let schema = Schema.stored(resource)
         let difference = Fields.difference(from: old ?? .object([:]), to: new, schema)
         guard !difference.changed.isEmpty || !difference.removed.isEmpty else { return }
         var entries = entries(of: new)

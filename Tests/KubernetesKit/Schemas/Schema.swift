@@ -92,6 +92,9 @@ indirect enum Schema: Sendable {
         .type(resource.group == "events.k8s.io" ? "Event.events" : resource.kind)
     }
 
+    /// The schema of a kind's objects as they are stored.
+    static func stored(_ resource: Resource) -> Schema { .type(resource.kind) }
+
     /// The schema of one member; nil where there is none of that name.
     func member(_ name: String) -> Schema? {
         switch self {

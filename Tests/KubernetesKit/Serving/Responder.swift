@@ -38,6 +38,7 @@ struct Responder: HTTPResponder {
                     verb: info.verb, path: info.path, query: info.query, group: info.groupVersion?.group ?? "",
                     resource: info.resource, subresource: info.subresource, namespace: info.namespace, name: info.name,
                     user: user.name, userAgent: userAgent, contentType: media, code: code))
+            handler.registry.storage.wakeWaits()
         }
         var cutsBody = false
         do {
@@ -57,8 +58,10 @@ struct Responder: HTTPResponder {
                     : Refusal(
                         code: code, reason: code == 500 ? "InternalError" : "ServiceUnavailable",
                         message: "an error that a test asked for", retryAfter: retryAfter)
-            case .stall: await faults.stall()
-            case .close: throw ConnectionCut()
+            case .stall: await faults.stall { handler.registry.storage.wakeWaits() }
+            case .close:
+                context.channel.close(promise: nil)
+                throw ConnectionCut()
             case .cutBody: cutsBody = true
             case nil: break
             }

@@ -91,7 +91,6 @@ struct Watching: Sendable {
             let (changes, revision, now) = storage.read { state in
                 (state[resource].changes(after: position), state.revision, state.nudges)
             }
-            if now.ended != nudges.ended { return }
             if now.cut != nudges.cut {
                 try await writer.write(ByteBuffer(string: "{\"type\":\"MODIFIED\",\"object\":{\"kind\":"))
                 throw Ending.cut
@@ -114,8 +113,8 @@ struct Watching: Sendable {
                 position = max(position, revision)
                 try await writer.write(bookmark(endsInitial: false))
             }
+            if isOver || now.ended != nudges.ended { return }
             nudges = now
-            if isOver { return }
         }
     }
 

@@ -26,7 +26,7 @@ extension Registry {
         var wanted = EventConversion.stored(body, resource)
         wanted["metadata"]["name"] = .string(name)
         if resource.isNamespaced { wanted["metadata"]["namespace"] = .string(namespace) }
-        let schema = Schema.of(resource == .events ? .coreEvents : resource)
+        let schema = Schema.stored(resource)
         let fields = FieldTree(Self.owned(wanted, resource, subresource, schema))
         let time = Timestamps.text(clock.now)
         func entry() -> ManagedFields.Entry {

@@ -183,6 +183,17 @@ final class Registry: Sendable {
         guard case .object = object else {
             throw Refusal.badRequest("the object provided is unrecognized: not a JSON object")
         }
+        for (field, expected) in [("kind", resource.kind), ("apiVersion", resource.apiVersion)] {
+            let given = object[field].string ?? ""
+            guard given == expected || given.isEmpty else {
+                throw Refusal.badRequest(
+                    field == "kind"
+                        ? "\(given) in version \"\(resource.version)\" cannot be handled as a \(resource.kind)"
+                        : "the API version in the data (\(given)) does not match the expected API version (\(expected))"
+                )
+            }
+        }
+        object = EventConversion.stored(object, resource)
         if resource.isNamespaced {
             let given = object["metadata"]["namespace"].string ?? ""
             guard given.isEmpty || given == namespace else {

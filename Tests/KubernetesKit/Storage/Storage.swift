@@ -167,7 +167,13 @@ final class Storage: Sendable {
     }
 
     private let state: Mutex<State>
-    private let watchers = Mutex<(next: Int, wake: [Int: AsyncStream<Void>.Continuation])>((0, [:]))
+    private struct Listeners {
+        var next = 0
+        var watches: [Int: AsyncStream<Void>.Continuation] = [:]
+        var waits: [Int: AsyncStream<Void>.Continuation] = [:]
+    }
+
+    private let listeners = Mutex(Listeners())
 
     init(historyMax: Int) { state = Mutex(State(historyMax: historyMax)) }
 
@@ -193,32 +199,49 @@ final class Storage: Sendable {
     }
 
     /// Yields whenever there may be something new; what comes while nobody looks is one yield.
-    func signals() -> (id: Int, stream: AsyncStream<Void>, wake: AsyncStream<Void>.Continuation) {
+    ///
+    /// - Parameter isWait: it is no watch, but a test that waits; such are woken by requests, too.
+    func signals(
+        isWait: Bool = false
+    ) -> (id: Int, stream: AsyncStream<Void>, wake: AsyncStream<Void>.Continuation) {
         let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         continuation.yield()
-        let id = watchers.withLock { watchers in
-            watchers.next += 1
-            watchers.wake[watchers.next] = continuation
-            return watchers.next
+        let id = listeners.withLock { listeners in
+            listeners.next += 1
+            if isWait {
+                listeners.waits[listeners.next] = continuation
+            } else {
+                listeners.watches[listeners.next] = continuation
+            }
+            return listeners.next
         }
+        wakeWaits()
         return (id, stream, continuation)
     }
 
     func forget(_ id: Int) {
-        watchers.withLock { $0.wake.removeValue(forKey: id) }?.finish()
+        let continuation = listeners.withLock { listeners in
+            listeners.watches.removeValue(forKey: id) ?? listeners.waits.removeValue(forKey: id)
+        }
+        continuation?.finish()
+        wakeWaits()
     }
 
-    var watchCount: Int { watchers.withLock { $0.wake.count } }
+    var watchCount: Int { listeners.withLock { $0.watches.count } }
 
     /// Ends every watch.
     func finish() {
-        let all = watchers.withLock { Array($0.wake.values) }
-        for continuation in all { continuation.finish() }
+        for continuation in listeners.withLock({ Array($0.watches.values) }) { continuation.finish() }
     }
 
     private func wake() {
-        let all = watchers.withLock { Array($0.wake.values) }
-        for continuation in all { continuation.yield() }
+        for continuation in listeners.withLock({ Array($0.watches.values) }) { continuation.yield() }
+        wakeWaits()
+    }
+
+    /// Something happened that changes no object.
+    func wakeWaits() {
+        for continuation in listeners.withLock({ Array($0.waits.values) }) { continuation.yield() }
     }
 }
 

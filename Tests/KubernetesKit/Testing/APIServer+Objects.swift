@@ -22,7 +22,7 @@ extension APIServer {
         }
     }
 
-    public func get(_ resource: Resource, _ namespace: String = "", _ name: String) -> JSON? {
+    public func get(_ resource: Resource, _ namespace: String, _ name: String) -> JSON? {
         registry.storage.read { $0.object(resource, namespace, name)?.json }
     }
 
@@ -35,7 +35,7 @@ extension APIServer {
     /// Changes an object in place.
     @discardableResult
     public func update(
-        _ resource: Resource, _ namespace: String = "", _ name: String, subresource: String = "",
+        _ resource: Resource, _ namespace: String, _ name: String, subresource: String = "",
         _ change: (inout JSON) -> Void
     ) throws -> JSON {
         try registry.modify(
@@ -48,7 +48,7 @@ extension APIServer {
     }
 
     /// Asks for an object's deletion, as `kubectl delete` does.
-    public func delete(_ resource: Resource, _ namespace: String = "", _ name: String, gracePeriodSeconds: Int? = nil)
+    public func delete(_ resource: Resource, _ namespace: String, _ name: String, gracePeriodSeconds: Int? = nil)
         throws
     {
         _ = try registry.delete(
@@ -64,17 +64,17 @@ extension APIServer {
     ///
     /// - Returns: false when the time is up first.
     public func wait(
-        for resource: Resource, _ namespace: String = "", _ name: String, atMost: Duration = .seconds(30),
+        for resource: Resource, _ namespace: String, _ name: String, atMost: Duration = .seconds(30),
         until condition: @Sendable @escaping (JSON?) -> Bool
     ) async -> Bool {
         await wait(atMost: atMost) { $0.get(resource, namespace, name).map { condition($0) } ?? condition(nil) }
     }
 
-    /// Waits until something is true of the cluster; looked at after every change.
+    /// Waits until something is true of the cluster; looked at after every change, request, and watch that begins or ends.
     public func wait(
         atMost: Duration = .seconds(30), until condition: @Sendable @escaping (APIServer) -> Bool
     ) async -> Bool {
-        let (id, signals, _) = registry.storage.signals()
+        let (id, signals, _) = registry.storage.signals(isWait: true)
         let storage = registry.storage
         defer { storage.forget(id) }
         let timer = Task {
@@ -102,6 +102,16 @@ extension APIServer {
         registry.storage.write { state in
             for storage in state.collections.keys { state.collections[storage]?.compact(through: state.revision) }
             state.nudge()
+        }
+    }
+
+    /// Changes an object and forgets the change before anybody can have read it: every watch of its kind has fallen behind.
+    public func changeAndCompact(_ resource: Resource, _ namespace: String, _ name: String) {
+        registry.storage.write { state in
+            guard var json = state.object(resource, namespace, name)?.json else { return }
+            json["metadata"]["annotations"]["stand-in/changed"] = .string(String(state.revision))
+            state.put(resource, json)
+            state.collections[resource.storage]?.compact(through: state.revision)
         }
     }
 

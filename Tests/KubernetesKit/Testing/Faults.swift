@@ -67,12 +67,14 @@ public final class Faults: Sendable {
         }
     }
 
-    func stall() async {
+    /// - Parameter begun: called once the request is held.
+    func stall(_ begun: () -> Void) async {
         await withCheckedContinuation { continuation in
             state.withLock { state in
                 state.stalled.append(continuation)
                 state.stalledCount += 1
             }
+            begun()
         }
     }
 }
