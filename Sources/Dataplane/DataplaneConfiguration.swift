@@ -1,4 +1,5 @@
 public import HBONE
+public import IPAddressing
 public import SPIFFE
 
 /// What the data plane may do and for how long.
@@ -15,6 +16,11 @@ public struct DataplaneConfiguration: Sendable {
     public var tlsRecords = TLSRecords.own(vectorAES: true)
     /// From accept on 15001 until the pod is known in the mesh and its identity is issued.
     public var holdTimeout: Duration = .seconds(10)
+    /// Asks for what has an address of the mesh's ranges that the mesh does not know. `answer` is called once, on any thread: with nil
+    /// when the mesh that was published by then has whatever there is of it, else with the reason why nothing is known of it.
+    public var lookUp: (@Sendable (_ address: IPAddress, _ answer: @escaping @Sendable (String?) -> Void) -> Void)?
+    /// From the first packet to such an address until it is refused for want of an answer.
+    public var lookUpTimeout: Duration = .seconds(3)
     /// TCP connect to a peer's 15008, to the application, or to a plaintext destination.
     public var connectTimeout: Duration = .seconds(10)
     /// TLS and HTTP/2 set-up, until the peer's SETTINGS, both directions.

@@ -1,5 +1,6 @@
 import Glibc
 import HBONE
+import IPAddressing
 import LinuxNetworking
 import MeshState
 import SPIFFE
@@ -30,6 +31,7 @@ final class Worker: @unchecked Sendable {
     }
 
     private var held: [ObjectIdentifier: any HeldConnection] = [:]
+    private var unknown = UnknownDestinations()
     private var random = LoopRandom()
     private(set) var connections = 0
     private var isDraining = false
@@ -172,6 +174,22 @@ final class Worker: @unchecked Sendable {
     func hold(_ connection: any HeldConnection) { held[ObjectIdentifier(connection)] = connection }
 
     func letGo(_ connection: any HeldConnection) { held[ObjectIdentifier(connection)] = nil }
+
+    /// What is known of an address that the mesh does not know; `wait` until held connections are resumed.
+    func look(at address: IPAddress) -> UnknownDestinations.Verdict {
+        guard let lookUp = configuration.lookUp else { return .outside }
+        let verdict = unknown.look(at: address, now: loop.now)
+        guard verdict == .ask else { return verdict }
+        lookUp(address) { [self] obstacle in
+            loop.execute { self.answered(address, obstacle: obstacle) }
+        }
+        return .wait
+    }
+
+    private func answered(_ address: IPAddress, obstacle: String?) {
+        unknown.answered(address, obstacle: obstacle, now: loop.now)
+        resumeHeld()
+    }
 
     private func resumeHeld() {
         for connection in held.values { connection.retry() }

@@ -4,7 +4,7 @@ extension MeshSnapshot {
     /// Where a connection that `source` opened to `destination` goes.
     ///
     /// A virtual address comes before a workload's own; an address that is neither is outside the mesh and passes
-    /// through. `random` is uniform over its type and chooses among the endpoints of a service.
+    /// through, unless it is one that pods and services have: then whoever knows the cluster is to be asked. `random` is uniform over its type and chooses among the endpoints of a service.
     public func route(from source: Workload, to destination: SocketAddress, random: UInt64) -> Route {
         if let service = service(at: destination.ip, from: source.namespace) {
             guard service.loadBalancing != .passthrough else {
@@ -17,6 +17,7 @@ extension MeshSnapshot {
             return route(to: workload, port: port, asked: destination.ip, service: service)
         }
         guard let workload = workload(at: destination.ip) else {
+            guard !ranges.contains(destination.ip) else { return .unknown(destination) }
             return .plain(to: destination, destination: nil, service: nil)
         }
         return route(to: workload, port: destination.port, asked: destination.ip, service: nil)

@@ -8,6 +8,8 @@ public import IPAddressing
 public struct MeshSnapshot: Sendable {
     /// Counts the updates applied since the empty mesh.
     public private(set) var version: UInt64 = 0
+    /// What pods and services have their addresses from, as far as that is known.
+    public private(set) var ranges = AddressRanges()
 
     private var workloads: TreeDictionary<String, Workload> = [:]
     private var services: TreeDictionary<ServiceName, Service> = [:]
@@ -85,6 +87,7 @@ extension MeshSnapshot {
     public func applying(_ update: MeshUpdate) -> MeshSnapshot {
         var next = self
         next.version += 1
+        if let ranges = update.ranges { next.ranges = AddressRanges(ranges) }
         for name in update.removed {
             if let old = next.workloads[name] { next.replace(old, with: nil) }
             if let key = ServiceName(name), let old = next.services[key] { next.replace(old, with: nil) }

@@ -7,6 +7,8 @@ public enum Route: Hashable, Sendable {
     case tunnel(Tunnel)
     /// In plain TCP; `destination` is nil for an address outside the mesh.
     case plain(to: SocketAddress, destination: Workload?, service: ServiceName?)
+    /// In plain TCP, if it is certain that nobody of the mesh has this address, which is one of the mesh's ranges.
+    case unknown(SocketAddress)
     /// The connection is closed: there is nowhere it may go.
     case refused(RouteRefusal)
 }

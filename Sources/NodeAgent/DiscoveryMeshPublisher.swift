@@ -1,6 +1,6 @@
 import Glibc
 public import Logging
-import MeshAPI
+public import MeshAPI
 
 /// Publishes the mesh by delta xDS on a Unix socket.
 public struct DiscoveryMeshPublisher: MeshPublisher {
@@ -13,12 +13,19 @@ public struct DiscoveryMeshPublisher: MeshPublisher {
     }
 
     public func publish(_ change: MeshChange, since: ContinuousClock.Instant) {
-        server.publish(
-            changed: change.workloads.values.compactMap { $0.map(DiscoveryResource.init) }
-                + change.services.values.compactMap { $0.map(DiscoveryResource.init) },
-            removed: change.workloads.filter { $0.value == nil }.map(\.key)
-                + change.services.filter { $0.value == nil }.map(\.key.description))
+        var changed: [DiscoveryResource] = []
+        var removed: [String] = []
+        for (uid, workload) in change.workloads {
+            if let workload { changed.append(DiscoveryResource(workload)) } else { removed.append(uid) }
+        }
+        for (name, service) in change.services {
+            if let service { changed.append(DiscoveryResource(service)) } else { removed.append(name.description) }
+        }
+        if let ranges = change.ranges { changed.append(DiscoveryResource(ranges: ranges)) }
+        server.publish(changed: changed, removed: removed, since: since)
     }
+
+    public var statistics: DiscoveryStatistics { server.statistics }
 
     public func run() async throws {
         // The server does not take the place of a killed agent's socket by itself, nor clear its own away.

@@ -1,6 +1,7 @@
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
+import IPAddressing
 import Logging
 import MeshState
 import SwiftProtobuf
@@ -52,7 +53,7 @@ struct DiscoveryEndToEndTests {
         let server = WorkloadDiscoveryServer(logger: logger)
         let received = Received()
         let client = client(received)
-        server.publish([DiscoveryResource(try web()), DiscoveryResource(try webService())])
+        server.publish(changed: [DiscoveryResource(try web()), DiscoveryResource(try webService())])
         let following = Task { await client.run() }
         try await serving(server) {
             #expect(await eventually { client.status.isSynchronised })
@@ -65,12 +66,18 @@ struct DiscoveryEndToEndTests {
                 })
 
             let two = try web("u2", isStrict: true)
-            server.publish([DiscoveryResource(try web(address: "10.244.1.3")), DiscoveryResource(two)])
+            server.publish(
+                changed: [DiscoveryResource(try web(address: "10.244.1.3")), DiscoveryResource(two)],
+                removed: [try webService().name.description])
             #expect(await eventually { received.mesh.workload(uid: "u2") == two })
             #expect(received.mesh.workload(uid: "u1") == (try web(address: "10.244.1.3")))
             #expect(received.mesh.serviceCount == 0)
 
-            server.publish([])
+            let ranges: Set<IPPrefix> = [try #require(IPPrefix("10.244.0.0/16"))]
+            server.publish(changed: [DiscoveryResource(ranges: ranges)])
+            #expect(await eventually { received.mesh.ranges == AddressRanges(ranges) })
+
+            server.publish(changed: [], removed: ["u1", "u2"])
             #expect(await eventually { received.mesh.workloadCount == 0 })
             #expect(await eventually { server.statistics.acknowledged == server.statistics.responses })
             #expect(server.statistics.refused == 0)
@@ -85,7 +92,7 @@ struct DiscoveryEndToEndTests {
         let client = client(received)
         let following = Task { await client.run() }
         let first = WorkloadDiscoveryServer(logger: logger)
-        first.publish([DiscoveryResource(try web()), DiscoveryResource(try web("u2"))])
+        first.publish(changed: [DiscoveryResource(try web()), DiscoveryResource(try web("u2"))])
         try await serving(first) {
             #expect(await eventually { client.status.isSynchronised })
         }
@@ -94,7 +101,7 @@ struct DiscoveryEndToEndTests {
         #expect(client.status.isSynchronised)
 
         let second = WorkloadDiscoveryServer(logger: logger)
-        second.publish([DiscoveryResource(try web()), DiscoveryResource(try web("u3"))])
+        second.publish(changed: [DiscoveryResource(try web()), DiscoveryResource(try web("u3"))])
         try await serving(second) {
             #expect(await eventually { received.mesh.workload(uid: "u3") != nil })
         }
@@ -111,7 +118,7 @@ struct DiscoveryEndToEndTests {
         var unusable = Istio_Workload_Workload(try web("u2"))
         unusable.waypoint.hboneMtlsPort = 15008
         let address = Istio_Workload_Address.with { $0.workload = unusable }
-        server.publish([
+        server.publish(changed: [
             DiscoveryResource(try web()),
             DiscoveryResource(name: "u2", version: "1", body: try address.serializedBytes()),
         ])
@@ -121,10 +128,7 @@ struct DiscoveryEndToEndTests {
             #expect(client.status.refused == 1)
             #expect(received.mesh.workloadCount == 1)
             // Refused once, not in a loop.
-            server.publish([
-                DiscoveryResource(try web()), DiscoveryResource(try web("u3")),
-                DiscoveryResource(name: "u2", version: "1", body: try address.serializedBytes()),
-            ])
+            server.publish(changed: [DiscoveryResource(try web("u3"))])
             #expect(await eventually { received.mesh.workload(uid: "u3") != nil })
             #expect(server.statistics.refused == 1)
         }
@@ -138,7 +142,9 @@ struct DiscoveryEndToEndTests {
         let received = Received()
         let client = client(received)
         server.publish(
-            try (0..<10_000).map { DiscoveryResource(try web("u\($0)", address: "10.1.\($0 / 250).\($0 % 250 + 1)")) })
+            changed: try (0..<10_000).map {
+                DiscoveryResource(try web("u\($0)", address: "10.1.\($0 / 250).\($0 % 250 + 1)"))
+            })
         let following = Task { await client.run() }
         try await serving(server) {
             #expect(await eventually(within: .seconds(30)) { client.status.isSynchronised })
@@ -149,15 +155,68 @@ struct DiscoveryEndToEndTests {
         await following.value
     }
 
+    @Test(
+        "an address that the client does not know is asked for, and what the agent knows of it has come by the answer")
+    func questions() async throws {
+        let server = WorkloadDiscoveryServer(logger: logger)
+        let received = Received()
+        let client = client(received)
+        server.publish(changed: [DiscoveryResource(try web())])
+        let known = try #require(IPAddress("10.244.1.2"))
+        let unknown = try #require(IPAddress("10.244.9.9"))
+        let following = Task { await client.run() }
+        try await serving(server) {
+            #expect(await eventually { client.status.isSynchronised })
+            let told = Mutex<[Workload?]>([])
+            for address in [known, unknown, unknown] {
+                client.lookUp(address) { answer in
+                    #expect(answer == .told)
+                    told.withLock { $0.append(received.mesh.workload(at: address)) }
+                }
+            }
+            #expect(await eventually { told.withLock(\.count) == 3 })
+            let expected = [try web()]
+            #expect(told.withLock { $0.compactMap(\.self) } == expected)
+        }
+        // Without an agent it is said soon that nobody can be asked.
+        #expect(await eventually { !client.status.isConnected })
+        let answer = Mutex<WorkloadDiscoveryClient.Answer?>(nil)
+        client.lookUp(unknown) { outcome in answer.withLock { $0 = outcome } }
+        #expect(await eventually { answer.withLock { $0 != nil } })
+        guard case .unavailable = answer.withLock({ $0 }) else {
+            Issue.record("answered by nobody")
+            return
+        }
+        following.cancel()
+        await following.value
+    }
+
+    @Test("a question that an agent takes along is answered by the next one")
+    func questionsAcrossRestarts() async throws {
+        let received = Received()
+        let client = client(received)
+        let answer = Mutex<WorkloadDiscoveryClient.Answer?>(nil)
+        let following = Task { await client.run() }
+        client.lookUp(try #require(IPAddress("10.244.9.9"))) { outcome in answer.withLock { $0 = outcome } }
+        let server = WorkloadDiscoveryServer(logger: logger)
+        try await serving(server) {
+            #expect(await eventually { answer.withLock { $0 } != nil })
+        }
+        // Whoever is slower than the client's patience has been told so.
+        #expect(answer.withLock { $0 } != nil)
+        following.cancel()
+        await following.value
+    }
+
     @Test("streams beyond the limit are refused, and closed ones make room")
     func streamLimit() async throws {
         let server = WorkloadDiscoveryServer(logger: logger)
         try await serving(server) {
-            let clients = (0...WorkloadDiscoveryServer.streamsMax).map { _ in client(Received()) }
+            let clients = (0...DiscoveryState.streamsMax).map { _ in client(Received()) }
             let tasks = clients.map { client in Task { await client.run() } }
             #expect(
                 await eventually {
-                    clients.filter(\.status.isConnected).count == WorkloadDiscoveryServer.streamsMax
+                    clients.filter(\.status.isConnected).count == DiscoveryState.streamsMax
                 })
             let refused = try #require(clients.firstIndex { !$0.status.isConnected })
             #expect(await eventually { clients[refused].status.lastError?.contains("open already") == true })

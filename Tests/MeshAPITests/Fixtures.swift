@@ -1,6 +1,7 @@
 import IPAddressing
 import MeshState
 import SPIFFE
+import SwiftProtobuf
 import Testing
 
 @testable import MeshAPI
@@ -37,4 +38,15 @@ func eventually(within limit: Duration = .seconds(10), _ condition: () async -> 
         try? await Task.sleep(for: .milliseconds(5))
     }
     return await condition()
+}
+
+extension DiscoveryResource {
+    /// As a client reads it.
+    var message: Envoy_Service_Discovery_V3_Resource {
+        do {
+            return try Envoy_Service_Discovery_V3_DeltaDiscoveryResponse(serializedBytes: encoded).resources[0]
+        } catch {
+            preconditionFailure("\(name) is encoded wrongly: \(error)")
+        }
+    }
 }

@@ -18,12 +18,13 @@ struct WireTests {
 
     @Test("a workload has the bytes that protoc gives it")
     func workloadBytes() throws {
-        #expect([UInt8](DiscoveryResource(try web()).body) == Self.workload)
+        #expect([UInt8](DiscoveryResource(try web()).message.resource.value) == Self.workload)
     }
 
     @Test("a service has the bytes that protoc gives it")
     func serviceBytes() throws {
-        #expect([UInt8](DiscoveryResource(try webService(address: "10.96.0.10")).body) == Self.service)
+        #expect(
+            [UInt8](DiscoveryResource(try webService(address: "10.96.0.10")).message.resource.value) == Self.service)
     }
 
     @Test("a discovery request has the bytes that protoc gives it")

@@ -247,7 +247,7 @@ private struct NaiveMesh {
         case .plain(let to, let destination, let through):
             workload.tunnelProtocol == .none && destination == workload && to.port == port
                 && workload.addresses.contains(to.ip) && through == service
-        case .refused:
+        case .refused, .unknown:
             false
         }
     }

@@ -30,6 +30,8 @@ struct RouteTests {
             return "plain \(to)\(workload)" + (service.map { " for \($0)" } ?? "")
         case .refused(let refusal):
             return "refused: \(refusal)"
+        case .unknown(let destination):
+            return "unknown \(destination)"
         }
     }
 
@@ -157,5 +159,25 @@ struct RouteTests {
         #expect(
             mesh.route(from: light, to: at("10.96.0.1:80"), random: low)
                 != mesh.route(from: light, to: at("10.96.0.1:80"), random: high))
+    }
+
+    @Test("an address of the mesh's ranges that the mesh does not know is to be asked for; one that it knows is not")
+    func ranges() throws {
+        let ranges = Set(["10.0.0.0/24", "10.0.1.0/24", "10.96.0.0/12", "fd00::/64"].compactMap { IPPrefix($0) })
+        let web = try pod("web", "10.0.0.2")
+        let mesh = MeshSnapshot([web], [service(webName, "10.96.0.1")])
+            .applying(MeshUpdate(ranges: ranges)).applying(MeshUpdate(removed: ["other"]))
+        func route(_ to: String) throws -> String {
+            Self.shown(mesh.route(from: web, to: at(to), random: 0))
+        }
+        for destination in ["10.0.0.3:80", "10.0.1.255:80", "10.111.1.1:443", "[fd00::9]:80"] {
+            #expect(try route(destination) == "unknown \(destination)")
+        }
+        for destination in ["10.0.2.1:80", "192.0.2.1:443", "[fd00:0:0:1::1]:80"] {
+            #expect(try route(destination) == "plain \(destination)")
+        }
+        #expect(try route("10.0.0.2:80").hasPrefix("tunnel"))
+        #expect(try route("10.96.0.1:80").hasPrefix("refused"))
+        #expect(mesh.applying(MeshUpdate(ranges: [])).ranges == AddressRanges())
     }
 }

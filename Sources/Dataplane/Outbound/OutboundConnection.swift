@@ -8,7 +8,7 @@ import SPIFFE
 ///
 /// 1. Original destination; calls to ourselves are refused.
 /// 2. Source: the pod of this network namespace. May wait until the mesh knows it.
-/// 3. Route, decided in one snapshot. May refuse.
+/// 3. Route, decided in one snapshot. May refuse. May wait until the agent was asked for an unknown address of the mesh's ranges.
 /// 4. Tunnel: needs the pod's certificate. May wait until it is issued.
 /// 5. A stream of a pooled tunnel (`OutboundStream`), or plain TCP (`PlainRelay`).
 ///
@@ -20,7 +20,7 @@ final class OutboundConnection: HeldConnection, PodConnection {
     private var record: ConnectionRecord
     private let opened: ContinuousClock.Instant
     private var holdTimer: TimerToken?
-    private var waitsFor = ""
+    private var waitsFor: ConnectionFailure?
 
     static func accept(pod: PodProxy, accepted: consuming OwnedDescriptor) {
         guard let obstacle = pod.obstacle(to: 1, for: nil) else {
@@ -66,6 +66,12 @@ final class OutboundConnection: HeldConnection, PodConnection {
             record.destinationWorkload = workload?.name
             record.destinationService = service?.hostname
             relayPlain(to: target)
+        case .unknown(let target):
+            switch worker.look(at: target.ip) {
+            case .outside: relayPlain(to: target)
+            case .unavailable(let reason): refuse(Self.unknown(target, reason))
+            case .ask, .wait: hold(for: worker.configuration.lookUpTimeout, Self.unknown(target, "no answer"))
+            }
         case .tunnel(let tunnel):
             guard let contexts = worker.contexts(for: pod.pod.identity) else {
                 return hold("identity error: no valid certificate for \(pod.pod.identity)")
@@ -77,13 +83,23 @@ final class OutboundConnection: HeldConnection, PodConnection {
     // MARK: Waiting
 
     private func hold(_ reason: String) {
-        waitsFor = reason
+        hold(for: worker.configuration.holdTimeout, ConnectionFailure(.identity, reason))
+    }
+
+    /// `failure` is what becomes of it if it waits in vain.
+    private func hold(for timeout: Duration, _ failure: ConnectionFailure) {
+        waitsFor = failure
         guard holdTimer == nil else { return }
         worker.hold(self)
-        holdTimer = worker.loop.schedule(after: worker.configuration.holdTimeout) { [weak self] in
-            guard let self else { return }
-            refuse(ConnectionFailure(.identity, waitsFor))
+        holdTimer = worker.loop.schedule(after: timeout) { [weak self] in
+            guard let self, let waitsFor else { return }
+            refuse(waitsFor)
         }
+    }
+
+    /// It may be an enrolled pod's: it is not passed through blindly.
+    private static func unknown(_ destination: SocketAddress, _ reason: String) -> ConnectionFailure {
+        ConnectionFailure(.connect, "the mesh does not know \(destination.ip), and could not ask for it: \(reason)")
     }
 
     private func stopHolding() {

@@ -1,5 +1,6 @@
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
+public import IPAddressing
 public import Logging
 public import MeshState
 public import SPIFFE
@@ -20,14 +21,30 @@ public final class WorkloadDiscoveryClient: Sendable {
         public var lastError: String?
     }
 
+    /// What came of asking for an address.
+    public enum Answer: Hashable, Sendable {
+        /// Whatever the agent knows of it has been applied.
+        case told
+        /// Nobody could be asked, and why.
+        case unavailable(String)
+    }
+
     /// In bytes: a mesh comes in one message, some 300 bytes for a workload.
     static let responseBytesMax = 200 << 20
     /// Answers that wait to be sent; one for each type is normal.
-    private static let pendingRequestsMax = 64
+    private static let pendingRequestsMax = 64 + DeltaClientState.questionsMax
+    /// For so long without a connection, questions wait for the next one: an agent that is replaced is back by then.
+    private static let patience = Duration.seconds(2)
+    /// Who may wait for the answers to all questions.
+    private static let askersMax = 16_384
 
     private struct State {
         var protocolState: DeltaClientState
         var status = Status()
+        var outbox: AsyncStream<Envoy_Service_Discovery_V3_DeltaDiscoveryRequest>.Continuation?
+        var askers: [IPAddress: [@Sendable (Answer) -> Void]] = [:]
+        var askerCount = 0
+        var connectionLost: ContinuousClock.Instant? = .now
     }
 
     private let socketPath: String
@@ -54,6 +71,11 @@ public final class WorkloadDiscoveryClient: Sendable {
 
     /// Runs until the task is cancelled.
     public func run() async {
+        async let _ = endQuestions()
+        await reconnectForEver()
+    }
+
+    private func reconnectForEver() async {
         var backoff = ReconnectBackoff()
         while !Task.isCancelled {
             let start = ContinuousClock.now
@@ -63,9 +85,13 @@ public final class WorkloadDiscoveryClient: Sendable {
                 reason = "the agent ended the stream"
             } catch {
                 reason = Self.text(error)
+                if let code = (error as? RPCError)?.code, ![.unavailable, .cancelled].contains(code) {
+                    state.withLock { $0.protocolState.wasRefused() }
+                }
             }
             let lifetime = disconnected(reason) ? ContinuousClock.now - start : .zero
-            try? await Task.sleep(for: backoff.delay(afterConnectionOf: lifetime))
+            try? await Task.sleep(
+                for: backoff.delay(afterConnectionOf: lifetime, random: .random(in: .min ... .max)))
         }
     }
 
@@ -81,6 +107,7 @@ public final class WorkloadDiscoveryClient: Sendable {
             of: Envoy_Service_Discovery_V3_DeltaDiscoveryRequest.self,
             bufferingPolicy: .bufferingOldest(Self.pendingRequestsMax))
         for request in state.withLock({ $0.protocolState.subscriptions() }) { outbox.yield(request) }
+        defer { state.withLock { $0.outbox = nil } }
         try await withGRPCClient(transport: transport) { [options] client in
             let service = Envoy_Service_Discovery_V3_AggregatedDiscoveryService.Client(wrapping: client)
             try await service.deltaAggregatedResources(options: options) { writer in
@@ -88,9 +115,10 @@ public final class WorkloadDiscoveryClient: Sendable {
             } onResponse: { response in
                 defer { outbox.finish() }
                 for try await message in response.messages {
-                    let reply = await self.take(message)
-                    guard case .enqueued = outbox.yield(reply) else {
-                        throw RPCError(code: .resourceExhausted, message: "the agent sends and does not read")
+                    for request in await self.take(message, outbox) {
+                        guard case .enqueued = outbox.yield(request) else {
+                            throw RPCError(code: .resourceExhausted, message: "the agent sends and does not read")
+                        }
                     }
                 }
             }
@@ -98,23 +126,32 @@ public final class WorkloadDiscoveryClient: Sendable {
     }
 
     private func take(
-        _ response: Envoy_Service_Discovery_V3_DeltaDiscoveryResponse
-    ) async -> Envoy_Service_Discovery_V3_DeltaDiscoveryRequest {
+        _ response: Envoy_Service_Discovery_V3_DeltaDiscoveryResponse,
+        _ outbox: AsyncStream<Envoy_Service_Discovery_V3_DeltaDiscoveryRequest>.Continuation
+    ) async -> [Envoy_Service_Discovery_V3_DeltaDiscoveryRequest] {
         let outcome = state.withLock { state in
             state.status.isConnected = true
             state.status.lastError = nil
-            return state.protocolState.receive(response)
+            state.connectionLost = nil
+            let outcome = state.protocolState.receive(response)
+            // Questions come after the first requests, and are not said twice.
+            if state.protocolState.hasMeshOnStream { state.outbox = outbox }
+            return outcome
         }
         if !outcome.refused.isEmpty {
             let reason = outcome.reply.errorDetail.message
             logger.error("Discovery resources refused", metadata: ["reason": "\(reason)"])
         }
         if !outcome.update.isEmpty { await onUpdate(outcome.update) }
-        state.withLock { state in
+        let askers = state.withLock { state in
             state.status.refused += outcome.refused.count
             state.status.isSynchronised = state.protocolState.isSynchronised
+            let askers = outcome.answered.flatMap { state.askers.removeValue(forKey: $0) ?? [] }
+            state.askerCount -= askers.count
+            return askers
         }
-        return outcome.reply
+        for asker in askers { asker(.told) }
+        return [outcome.reply] + outcome.next
     }
 
     /// Whether there was a connection.
@@ -123,6 +160,8 @@ public final class WorkloadDiscoveryClient: Sendable {
             let before = state.status
             state.status.isConnected = false
             state.status.lastError = reason
+            state.outbox = nil
+            state.connectionLost = state.connectionLost ?? .now
             return (before.isConnected, before.isConnected || before.lastError != reason)
         }
         // Each attempt while the agent is away would fill the log with one sentence.
@@ -130,6 +169,48 @@ public final class WorkloadDiscoveryClient: Sendable {
             logger.warning("Discovery is disconnected", metadata: ["socket": "\(socketPath)", "reason": "\(reason)"])
         }
         return wasConnected
+    }
+
+    // MARK: Questions
+
+    /// Asks the agent for what has this address. `answer` is called once, on any thread; also at once.
+    ///
+    /// While there is no agent the question waits for one, for two seconds after the last one was lost.
+    public func lookUp(_ address: IPAddress, _ answer: @escaping @Sendable (Answer) -> Void) {
+        let refusal: Answer? = state.withLock { state in
+            if let lost = state.connectionLost, ContinuousClock.now - lost > Self.patience {
+                return .unavailable("no agent: \(state.status.lastError ?? "not connected yet")")
+            }
+            guard state.askerCount < Self.askersMax else { return .unavailable("too many wait for the agent") }
+            switch state.protocolState.ask(address) {
+            case .tooMany: return .unavailable("too many addresses are asked for")
+            case .ask(let request): state.outbox?.yield(request)
+            case .asked: break
+            }
+            state.askers[address, default: []].append(answer)
+            state.askerCount += 1
+            return nil
+        }
+        if let refusal { answer(refusal) }
+    }
+
+    /// Ends the questions that have waited for an agent in vain. Runs until the task is cancelled.
+    private func endQuestions() async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.patience / 4)
+            let (askers, reason) = state.withLock { state in
+                guard let lost = state.connectionLost, ContinuousClock.now - lost > Self.patience,
+                    state.askerCount > 0
+                else { return ([@Sendable (Answer) -> Void](), "") }
+                defer {
+                    state.askers = [:]
+                    state.askerCount = 0
+                    state.protocolState.withdrawQuestions()
+                }
+                return (state.askers.values.flatMap(\.self), state.status.lastError ?? "not connected yet")
+            }
+            for asker in askers { asker(.unavailable("no agent: \(reason)")) }
+        }
     }
 
     private static func text(_ error: any Error) -> String {

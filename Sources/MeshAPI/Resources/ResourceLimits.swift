@@ -8,6 +8,8 @@ enum ResourceLimits {
     static let services = 1024
     static let ports = 4096
     static let subjectAltNames = 256
+    /// Two for each node of a large cluster.
+    static let ranges = 32_768
 
     /// Throws unless the text is visible ASCII, has at most `limit` bytes, and one at least if it is required.
     ///

@@ -62,7 +62,9 @@ public final class ZDSClient: Sendable {
                 logger.warning("ZDS is disconnected", metadata: ["socket": "\(path)", "reason": "\(reason)"])
             }
             lastReason = lifetime > .zero ? nil : reason
-            try? await Task.sleep(for: backoff.delay(afterConnectionOf: lifetime))
+            try? await Task.sleep(
+                for: backoff.delay(
+                    afterConnectionOf: lifetime, random: .random(in: .min ... .max)))
         }
     }
 

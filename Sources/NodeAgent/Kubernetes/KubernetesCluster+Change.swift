@@ -55,9 +55,7 @@ extension KubernetesCluster {
         if before?.isEnrolled ?? false != isEnrolled && publishedPods[key] != nil
             || (before == nil) != (workload == nil)
         {
-            for (slice, facts, _) in memberships(of: key) {
-                dueServices.insert(ObjectKey(namespace: slice.namespace, name: facts.service))
-            }
+            markServices(of: key)
         }
     }
 

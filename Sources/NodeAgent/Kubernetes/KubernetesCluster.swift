@@ -193,7 +193,23 @@ extension KubernetesCluster {
         for address in Set(old + new) {
             duePods.formUnion(claims[address] ?? [])
             dueSlices.formUnion(slicesOfAddress[address] ?? [])
+            markServices(at: address)
         }
+    }
+
+    /// Whose endpoint it may be.
+    mutating func markServices(of pod: ObjectKey) {
+        for slice in slicesOfPod[pod] ?? [] { markService(of: ObjectKey(namespace: pod.namespace, name: slice)) }
+        for address in claimed(by: pods[pod.namespace]?[pod.name]) { markServices(at: address) }
+    }
+
+    private mutating func markServices(at address: IPAddress) {
+        for slice in slicesOfAddress[address] ?? [] { markService(of: slice) }
+    }
+
+    private mutating func markService(of slice: ObjectKey) {
+        guard let service = slices[slice.namespace]?[slice.name]?.service else { return }
+        dueServices.insert(ObjectKey(namespace: slice.namespace, name: service))
     }
 
     private static func set<Facts>(

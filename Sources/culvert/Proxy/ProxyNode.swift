@@ -82,6 +82,8 @@ struct ProxyNode: ServiceLifecycle.Service {
         configuration.tlsRecords = settings.tlsRecords
         let pins = settings.pinDirectory
         configuration.listenerMap = { SocketCapture.listenerMap(ofPod: $0, directory: pins) }
+        let questions = MeshQuestions()
+        configuration.lookUp = { questions.lookUp($0, $1) }
         let dataplane = try Dataplane(configuration: configuration, record: accessLog.sink)
         self.dataplane = dataplane
         let leaves = leaves
@@ -108,6 +110,7 @@ struct ProxyNode: ServiceLifecycle.Service {
         }
         self.identities = identities
         mesh = Self.mesh(settings, dataplane, logger)
+        questions.goTo(mesh)
         pods = Self.pods(settings, dataplane, identities, predecessor, logger)
     }
 
