@@ -45,8 +45,12 @@ struct culvert_prefix {
     __u32 is_v4;
 };
 
-// In the flags of a policy: the kubelet's connections reach the application.
+// In the flags of a policy: the kubelet's connections reach the application; and they may be known by their source.
 #define CULVERT_PROBED 1
+#define CULVERT_PROBED_BY_SOURCE 2
+
+// Of IPv4 and of IPv6.
+#define CULVERT_PROBE_SOURCES 2
 
 // A TCP connection as one of its packets has it.
 struct culvert_flow {
@@ -69,6 +73,7 @@ struct culvert_policy {
     __u16 inbound_ports[CULVERT_EXCLUDED_PORTS];   // of the pod
     __u16 outbound_ports[CULVERT_EXCLUDED_PORTS];  // of whom it connects to
     struct culvert_prefix outbound_prefixes[CULVERT_EXCLUDED_PREFIXES];
+    struct culvert_address probe_sources[CULVERT_PROBE_SOURCES];  // which the node gives to the kubelet alone
 };
 
 // The proxy's listeners in a pod, as it puts them into the pod's map.
@@ -90,6 +95,7 @@ enum culvert_guard_reason {
     CULVERT_FRAGMENT = 1,   // ports are in the first fragment only
     CULVERT_OPTIONS = 2,    // IPv4 options or IPv6 extension headers before TCP
     CULVERT_MALFORMED = 3,  // headers that end too soon, or lie about their length
+    CULVERT_FORGED = 4,     // from a pod, with the source that the node gives to the kubelet
 };
 
 enum culvert_direction {

@@ -44,6 +44,13 @@ struct {
 } guard_kubelet SEC(".maps");
 
 struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, CULVERT_PROBE_SOURCES);
+    __type(key, __u32);
+    __type(value, struct culvert_address);  // what the node gives to the kubelet's connections; zero for nothing
+} guard_sources SEC(".maps");
+
+struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 16384);
     __uint(map_flags, BPF_F_NO_PREALLOC);
@@ -101,6 +108,16 @@ static __noinline int is_excluded(
     return has_prefix(policy, (const __u32 *)address->bytes);
 }
 
+// Whether a pod claims to be the kubelet, whose source strict pods let in.
+static __always_inline int is_forged(__u16 direction, __u32 family, const struct culvert_address *source) {
+    if (direction != CULVERT_FROM_POD) return 0;
+    const struct culvert_address *given = bpf_map_lookup_elem(&guard_sources, &family);
+    if (!given || !is_same(given, source)) return 0;
+    // The unspecified address is a source, too: of who looks for an address of its own.
+    const __u32 *words = (const __u32 *)given->bytes;
+    return words[0] || words[1] || words[2] || words[3];
+}
+
 // The reason to drop a TCP segment that begins at `offset`; negative for none.
 static __always_inline int judge_segment(
     struct __sk_buff *skb, __u32 offset, __u16 direction, struct packet *packet) {
@@ -127,6 +144,7 @@ static __always_inline int judge_v4(struct __sk_buff *skb, __u32 offset, __u16 d
     if (bpf_skb_load_bytes(skb, offset, &ip, sizeof ip) < 0) return CULVERT_MALFORMED;
     map_v4(&packet->source, ip.saddr);
     map_v4(&packet->destination, ip.daddr);
+    if (is_forged(direction, 0, &packet->source)) return CULVERT_FORGED;
     if (ip.protocol != IPPROTO_TCP) return -1;
     if (!bpf_map_lookup_elem(&enrolled, direction == CULVERT_FROM_POD ? &packet->destination : &packet->source)) return -1;
     if (ip.version != 4 || ip.ihl < 5) return CULVERT_MALFORMED;
@@ -142,6 +160,7 @@ static __always_inline int judge_v6(struct __sk_buff *skb, __u32 offset, __u16 d
     if (bpf_skb_load_bytes(skb, offset, &ip, sizeof ip) < 0) return CULVERT_MALFORMED;
     __builtin_memcpy(packet->source.bytes, &ip.saddr, 16);
     __builtin_memcpy(packet->destination.bytes, &ip.daddr, 16);
+    if (is_forged(direction, 1, &packet->source)) return CULVERT_FORGED;
     if (ip.nexthdr == IPPROTO_UDP || ip.nexthdr == IPPROTO_ICMPV6) return -1;
     if (!bpf_map_lookup_elem(&enrolled, direction == CULVERT_FROM_POD ? &packet->destination : &packet->source)) return -1;
     if (ip.version != 6) return CULVERT_MALFORMED;

@@ -73,6 +73,9 @@ SEC("sk_lookup") int choose_listener(struct bpf_sk_lookup *ctx) {
         __attribute__((aligned(8))) struct culvert_flow flow = {.source = remote, .destination = local};
         flow.source_port = bpf_ntohs(ctx->remote_port);
         flow.destination_port = ctx->local_port;
+        // Only the node can give a packet this source.
+        const struct culvert_address *source = &own->probe_sources[is_v4 ? 0 : 1];
+        if ((own->flags & CULVERT_PROBED_BY_SOURCE) && is_same(source, &remote)) return SK_PASS;
         if (is_probe(&flow)) {
             count_probe(CULVERT_PROBE_PASSED);
             return SK_PASS;

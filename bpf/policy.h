@@ -13,6 +13,12 @@ __attribute__((unused)) static __always_inline void map_v4(struct culvert_addres
     __builtin_memcpy(address->bytes + 12, &v4, 4);
 }
 
+__attribute__((unused)) static __always_inline int is_same(
+    const struct culvert_address *one, const struct culvert_address *other) {
+    const __u32 *a = (const __u32 *)one->bytes, *b = (const __u32 *)other->bytes;
+    return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
 __attribute__((unused)) static __noinline int has_port(const __u16 *ports, __u32 count, __u32 port) {
     for (__u32 i = 0; i < CULVERT_EXCLUDED_PORTS; i++) {
         if (i >= count) return 0;

@@ -31,6 +31,7 @@ public final class Agent: Service {
     private let publisher: any MeshPublisher
     private let meshGuard: (any MeshGuard)?
     private let probeExemption: ProbeExemption
+    private let probeTranslator: (any ProbeTranslator)?
     private let verificationInterval: Duration
     private let drainTimeout: Duration
     private let onExit: OnExit
@@ -51,6 +52,7 @@ public final class Agent: Service {
         node: String, source: any PodSource, namespaces: any PodNamespaces = KernelPodNamespaces(),
         redirector: any PodRedirector, handoff: any PodHandoff, publisher: any MeshPublisher,
         meshGuard: (any MeshGuard)? = nil, probeExemption: ProbeExemption = .none,
+        probeTranslator: (any ProbeTranslator)? = nil,
         verificationInterval: Duration = .seconds(5),
         drainTimeout: Duration = .seconds(30), onExit: OnExit,
         report: (file: AgentReportFile, content: AgentReport)? = nil, logger: Logger
@@ -63,6 +65,7 @@ public final class Agent: Service {
         self.publisher = publisher
         self.meshGuard = meshGuard
         self.probeExemption = probeExemption
+        self.probeTranslator = probeTranslator
         self.verificationInterval = verificationInterval
         self.drainTimeout = drainTimeout
         self.onExit = onExit
@@ -131,7 +134,7 @@ public final class Agent: Service {
         var nodeDrifts: [String: Int] = [:]
         var verification = ContinuousClock.now + verificationInterval
         var nextReconciliation = ContinuousClock.now
-        var kubelet = KubeletWatch(probeExemption, logger: logger)
+        var kubelet = KubeletWatch(probeExemption, translator: probeTranslator, logger: logger)
         for await _ in wakeUps {
             let (change, isStopping) = inbox.withLock { inbox in
                 defer { inbox.change = nil }
@@ -149,7 +152,8 @@ public final class Agent: Service {
                 pods = change.pods ?? pods ?? []
             }
             if isFirst { clearForeignGuards(enroller) }
-            if isFirst || .now >= verification, let meshGuard { kubelet.look(meshGuard) }
+            let strict = Set((pods ?? []).filter(\.isStrict).flatMap(\.addresses))
+            if isFirst || .now >= verification { kubelet.look(meshGuard, pods: strict) }
             if .now >= verification {
                 enroller.verify()
                 let lost = lostAddresses(addresses.all)
@@ -162,6 +166,7 @@ public final class Agent: Service {
             }
             // The pods of other nodes change all the time; this node's are not looked at for that.
             guard isFirst || change?.pods != nil || .now >= nextReconciliation else { continue }
+            kubelet.follow(pods: strict)
             await enroller.reconcile(with: pods ?? [], now: .now)
             nextReconciliation = .now + Self.tick / 2
             reportRefusals()
@@ -171,6 +176,7 @@ public final class Agent: Service {
         }
         guard !Task.isCancelled, onExit == .remove else { return }
         await enroller.withdrawAll()
+        kubelet.end()
         await handoff.settle()
         meshGuard?.removeIfUnused()
     }
@@ -198,7 +204,9 @@ public final class Agent: Service {
         var content = report.content
         content.proxies = handoff.proxies
         content.nodeDrifts = nodeDrifts
-        content.probes = meshGuard == nil ? "nobody's: there is no guard" : kubelet.trusted
+        if kubelet.drifts > 0 { content.nodeDrifts["probe translation"] = kubelet.drifts }
+        content.probes = kubelet.trusted
+        content.probeRules = kubelet.digest
         content.probesNoted = kubelet.counts?.noted
         content.probesMissed = kubelet.counts?.missed
         content.pods = enroller.plan.entries.sorted { $0.key < $1.key }.map { uid, entry in

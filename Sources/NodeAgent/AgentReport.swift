@@ -2,11 +2,10 @@
 ///
 /// What the kernel has is not in it: that is read from the kernel.
 public struct AgentReport: Codable, Hashable, Sendable {
-    /// How connections are captured, and why so.
-    public struct Backend: Codable, Hashable, Sendable {
-        /// `nft` or `ebpf`.
+    /// What the agent has chosen by itself, and why so.
+    public struct Choice: Codable, Hashable, Sendable {
         public var chosen: String
-        /// As `--backend` said.
+        /// As its option said.
         public var asked: String
         public var reason: String
 
@@ -49,7 +48,10 @@ public struct AgentReport: Codable, Hashable, Sendable {
     public var node: String
     /// Seconds since 1970.
     public var startedAt: Int64
-    public var backend: Backend
+    /// How connections are captured: `nft` or `ebpf`.
+    public var backend: Choice
+    /// How the kubelet's probes of strict pods are recognised: `flow`, `snat` or `off`.
+    public var probesBy: Choice
     /// `enforce`, `audit` or `off`.
     public var guardMode: String
     public var pinDirectory: String
@@ -66,15 +68,20 @@ public struct AgentReport: Codable, Hashable, Sendable {
     /// refused.
     public var probesNoted: UInt64?
     public var probesMissed: UInt64?
+    /// Which source the kubelet's connections are given, and of the rules for it what they are compared by; nil where none are.
+    public var probeSource: String?
+    public var probeRules: String?
 
     public init(
-        pid: Int32, node: String, startedAt: Int64, backend: Backend, guardMode: String, pinDirectory: String,
+        pid: Int32, node: String, startedAt: Int64, backend: Choice, probesBy: Choice, guardMode: String,
+        pinDirectory: String,
         proxyCgroup: String?, proxyKnown: String
     ) {
         self.pid = pid
         self.node = node
         self.startedAt = startedAt
         self.backend = backend
+        self.probesBy = probesBy
         self.guardMode = guardMode
         self.pinDirectory = pinDirectory
         self.proxyCgroup = proxyCgroup

@@ -8,15 +8,17 @@ public struct KernelPodRedirector: PodRedirector {
     private let capture: SocketCapture?
     private let pinDirectory: String?
     private let marker: ProbeMarker?
+    private let probeSource: ProbeSource?
     private let proxyCgroup: NFTCgroup?
 
     /// `stateDirectory` exists and is this agent's alone. With `capture` the backend is `ebpf`; `pinDirectory` is where an agent of that
     /// backend has its pins. By `proxyCgroup` the `nft` backend knows the proxy; without it, by its mark. `marker`
-    /// lets the kubelet through the rules of strict pods.
+    /// lets the kubelet through the rules of strict pods; `probeSource` through either backend's, where the node gives it that source.
     public init(
         stateDirectory: String, capture: SocketCapture? = nil, pinDirectory: String? = nil,
-        marker: ProbeMarker? = nil, proxyCgroup: NFTCgroup? = nil, logger: Logger
+        marker: ProbeMarker? = nil, probeSource: ProbeSource? = nil, proxyCgroup: NFTCgroup? = nil, logger: Logger
     ) throws {
+        self.probeSource = probeSource
         self.proxyCgroup = proxyCgroup
         self.capture = capture
         self.pinDirectory = pinDirectory
@@ -82,6 +84,7 @@ public struct KernelPodRedirector: PodRedirector {
     ) throws -> PodRedirection {
         var plan = plan
         plan.proxyCgroup = proxyCgroup
+        plan.probeSource = probeSource
         return try PodRedirection(
             pod: uid, namespace: namespace, stateDirectory: directory.path, plan: plan, capture: capture,
             pinDirectory: pinDirectory, marker: marker)

@@ -1,5 +1,6 @@
+public import IPAddressing
 import Logging
-import Redirection
+public import Redirection
 
 /// Whose connections to strict pods are the kubelet's, for its probes.
 public enum ProbeExemption: Hashable, Sendable {
@@ -11,7 +12,23 @@ public enum ProbeExemption: Hashable, Sendable {
     case discovered
 }
 
-/// Keeps the guard told which cgroup is the kubelet's: it becomes another one whenever the kubelet is restarted by its supervisor.
+/// Gives the kubelet's connections to strict pods a source by which the pods know them.
+public protocol ProbeTranslator: Sendable {
+    var source: ProbeSource { get }
+    /// From now on connections of this cgroup, the kubelet's, reach the pods with these addresses; nil for nobody's.
+    func update(kubelet cgroup: String?, pods: Set<IPAddress>) throws
+    /// Puts back what somebody has changed; false when nothing was.
+    func repair() throws -> Bool
+    /// Of what was installed, to compare with what is there.
+    var digest: String? { get }
+    /// Called at the end, when nothing is to stay behind.
+    func remove() throws
+}
+
+extension ProbeTranslation: ProbeTranslator {}
+
+/// Keeps those told which cgroup is the kubelet's who let it through: it becomes another one whenever the kubelet is restarted by its
+/// supervisor.
 struct KubeletWatch {
     private enum Finding: Hashable, CustomStringConvertible {
         case nobody
@@ -28,38 +45,74 @@ struct KubeletWatch {
     }
 
     private let exemption: ProbeExemption
+    /// In its place the guard would recognise the kubelet.
+    private let translator: (any ProbeTranslator)?
     private let logger: Logger
     private var told: Finding?
+    private var cgroup: String?
     /// As of the last look; nil before, and without a guard.
     private(set) var counts: ProbeCounts?
+    /// How often the translation was found changed.
+    private(set) var drifts = 0
     /// For the status; nil before the first look.
     var trusted: String? { told?.description }
+    var digest: String? { translator?.digest }
 
-    init(_ exemption: ProbeExemption, logger: Logger) {
+    init(_ exemption: ProbeExemption, translator: (any ProbeTranslator)? = nil, logger: Logger) {
         self.exemption = exemption
+        self.translator = translator
         self.logger = logger
     }
 
-    /// Each finding is logged once, until another follows.
-    mutating func look(_ podGuard: any MeshGuard) {
-        report(trust(podGuard))
-        reportMisses(podGuard)
+    /// To be called from time to time. Each finding is logged once, until another follows. `pods` are the addresses of the strict ones.
+    mutating func look(_ podGuard: (any MeshGuard)?, pods: Set<IPAddress>) {
+        if translator != nil { repair() }
+        report(trust(podGuard, pods))
+        if translator == nil, let podGuard { reportMisses(podGuard) }
     }
 
-    private func trust(_ podGuard: any MeshGuard) -> Finding {
+    /// To be called whenever the pods may be others, and before they are enrolled.
+    mutating func follow(pods: Set<IPAddress>) {
+        guard let translator, case .cgroup = told else { return }
+        do { try translator.update(kubelet: cgroup, pods: pods) } catch { report(.failed("\(error)")) }
+    }
+
+    mutating func end() {
+        do { try translator?.remove() } catch {
+            logger.error("Rules for the kubelet's probes not removed", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    private mutating func trust(_ podGuard: (any MeshGuard)?, _ pods: Set<IPAddress>) -> Finding {
         do {
-            let cgroup: String? =
+            cgroup =
                 switch exemption {
                 case .none: nil
                 case .cgroup(let path): path
                 case .discovered: try Kubelet.cgroup()
                 }
-            try podGuard.trust(kubelet: cgroup)
+            guard podGuard != nil || translator != nil || exemption == .none else {
+                return .failed("there is no guard")
+            }
+            try podGuard?.reserve(translator?.source)
+            try podGuard?.trust(kubelet: translator == nil ? cgroup : nil)
+            try translator?.update(kubelet: cgroup, pods: pods)
             return cgroup.map(Finding.cgroup) ?? .nobody
         } catch {
             // Whoever was trusted before may have gone, and its cgroup be another's.
-            try? podGuard.trust(kubelet: nil)
+            try? podGuard?.trust(kubelet: nil)
+            try? translator?.update(kubelet: nil, pods: [])
             return .failed("\(error)")
+        }
+    }
+
+    private mutating func repair() {
+        do {
+            guard try translator?.repair() == true else { return }
+            drifts += 1
+            logger.warning("Rules for the kubelet's probes were changed by somebody; put back")
+        } catch {
+            logger.error("Rules for the kubelet's probes cannot be looked at", metadata: ["reason": "\(error)"])
         }
     }
 

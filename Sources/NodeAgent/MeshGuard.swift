@@ -16,6 +16,8 @@ public protocol MeshGuard: Sendable {
     func detach(pod uid: String) throws
     /// From now on connections of this cgroup, the kubelet's, reach strict pods; nil for nobody's.
     func trust(kubelet cgroup: String?) throws
+    /// From now on no packet of a pod's has this source, which is the kubelet's; nil for none.
+    func reserve(_ source: ProbeSource?) throws
     func probeCounts() throws -> ProbeCounts
     /// Called at the end, when nothing is to stay behind.
     func removeIfUnused()

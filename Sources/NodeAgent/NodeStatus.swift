@@ -33,11 +33,14 @@ public struct NodeStatus: Sendable {
     public let isAgentAlive: Bool
     public let report: AgentReport?
     public let kernel: KernelFeatures
+    /// What there is of the rules for the kubelet's probes; and whether it is as the agent has installed it, where it has.
+    public let translation: ProbeTranslation.Findings?
+    public let translationParts: [CapturePart]
     public let pods: [Pod]
 
     /// Nothing is missing of any pod, an agent is there to keep it so, and a proxy to carry it.
     public var isSound: Bool {
-        isAgentAlive && hasProxy
+        isAgentAlive && hasProxy && translationParts.missing.isEmpty
             && pods.allSatisfy { $0.missing.isEmpty && $0.problems.isEmpty && $0.report?.failure == nil }
     }
 
@@ -56,6 +59,8 @@ public struct NodeStatus: Sendable {
             access(directory, F_OK) == 0 ? try PodRecordDirectory(path: directory, logger: logger).all() : [:]
         let reported = Dictionary((report?.pods ?? []).map { ($0.uid, $0) }) { first, _ in first }
         let host = try NetworkNamespace.current()
+        translation = try ProbeTranslation.look(in: host)
+        translationParts = ProbeTranslation.parts(translation, of: report?.probeRules)
         pods = Set(records.keys).union(PodGuard.podsPinned(pins)).union(reported.keys).sorted().map { uid in
             NodeStatus.look(
                 at: uid, records[uid], reported[uid], report: report, directory: directory, pins: pins, host: host)

@@ -20,8 +20,7 @@ public struct NFTCgroup: Hashable, Sendable {
         guard let place = NFTCgroup.place(of: directory, root: root) else {
             throw .noCgroups("\(directory) is not a cgroup below \(root), or that is not below \(NFTCgroup.base)")
         }
-        // From others the kernel counts levels in another way.
-        guard CgroupNamespace.isFirst else { throw .noCgroups("the agent is in a cgroup namespace of its own") }
+        try NFTCgroup.checkNamespace()
         self.directory = directory
         (path, level) = place
         _ = try identifier()
@@ -34,6 +33,11 @@ public struct NFTCgroup: Hashable, Sendable {
         } catch .nftFailed(_, let message) {
             throw .noCgroups("nft does not match sockets by their cgroup: \(message)")
         }
+    }
+
+    /// Throws `noCgroups` where the kernel would take another cgroup for the one that is meant.
+    static func checkNamespace() throws(RedirectionError) {
+        guard CgroupNamespace.isFirst else { throw .noCgroups("the agent is in a cgroup namespace of its own") }
     }
 
     /// Without the cgroup's being there: for what is pure.
@@ -68,6 +72,9 @@ public struct NFTCgroup: Hashable, Sendable {
     }
 
     private static let expression = "socket cgroupv2 level "
+
+    /// The cgroup one level below, of a socket that is in one.
+    var below: String { "\(NFTCgroup.expression)\(level + 1)" }
 
     func match(_ cgroup: String) -> String { "\(NFTCgroup.expression)\(level) \(cgroup)" }
 

@@ -27,9 +27,14 @@ struct NFTCommand {
     /// The table as nft prints it, without the counters' values; `nil` when there is none.
     func listing() throws(RedirectionError) -> String? { try list(["-s", "list", "table", "inet", NFTRuleset.table]) }
 
+    /// Another table, besides without what its named sets hold.
+    func listing(_ family: String, _ table: String) throws(RedirectionError) -> String? {
+        try list(["-s", "-t", "list", "table", family, table])
+    }
+
     /// With the counters' values.
-    func counters() throws(RedirectionError) -> String? {
-        try list(["list", "counters", "table", "inet", NFTRuleset.table])
+    func counters(_ family: String = "inet", _ table: String = NFTRuleset.table) throws(RedirectionError) -> String? {
+        try list(["list", "counters", "table", family, table])
     }
 
     private func list(_ arguments: [String]) throws(RedirectionError) -> String? {

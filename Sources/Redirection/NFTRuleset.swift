@@ -106,7 +106,7 @@ public enum NFTRuleset {
             notNew,
             "tcp dport \(plan.tunnelPort) return",
         ] + exclusion("tcp dport", plan.exclusions.inboundPorts.sorted())
-            + (plan.isProbed ? ["\(mark) == \(hexadecimal(RedirectionPlan.probeMark)) return"] : []) + [
+            + probes(plan, "saddr") { $0 } + [
                 // Without a transparent listener the statement falls through, and the next rule would be the application:
                 // hence the refusal.
                 "meta l4proto tcp tproxy to :\(plan.inboundPort) accept",
@@ -126,11 +126,20 @@ public enum NFTRuleset {
         ] + outboundExclusions(plan.exclusions)
             // Whom the pod opens a connection to has no say in it by the port that it comes from.
             + exclusion("\(answering) tcp sport", plan.exclusions.inboundPorts.sorted())
-            + (plan.isProbed ? ["\(mark) == \(hexadecimal(RedirectionPlan.probeMark)) \(answering) return"] : []) + [
+            + probes(plan, "daddr") { "\($0) \(answering)" } + [
                 // The kernel's refusals, and the ends of connections that were reset at enrolment: no payload.
                 "tcp flags & (fin | syn | rst) == rst return",
                 "counter name \(droppedCounter) drop",
             ]
+    }
+
+    /// What is known of the kubelet's connections; `field` is where they have the kubelet's address.
+    private static func probes(_ plan: RedirectionPlan, _ field: String, _ rule: (String) -> String) -> [String] {
+        guard plan.isProbed else { return [] }
+        let known =
+            plan.probeSource.map { ["ip \(field) \($0.v4)", "ip6 \(field) \($0.v6)"] }
+            ?? ["\(mark) == \(hexadecimal(RedirectionPlan.probeMark))"]
+        return known.map { rule($0) + " return" }
     }
 
     private static let mark = "meta mark & \(hexadecimal(RedirectionPlan.markMask))"

@@ -46,7 +46,7 @@ public struct NodeCleanup: Sendable {
     /// What is there now, in the order in which it is to be removed: what captures connections before the guard, which so
     /// stands until the end.
     public func steps() throws(RedirectionError) -> [Step] {
-        try podSteps() + namespaceSteps() + filterSteps() + pinSteps()
+        try podSteps() + namespaceSteps() + probeSteps() + filterSteps() + pinSteps()
     }
 
     private func podSteps() -> [Step] {
@@ -121,6 +121,16 @@ public struct NodeCleanup: Sendable {
     private static func entries(_ path: String) -> [String] { (try? Directory.entries(path)) ?? [] }
 
     // MARK: - The node
+
+    private func probeSteps() throws(RedirectionError) -> [Step] {
+        guard try ProbeTranslation.look(in: host) != nil else { return [] }
+        let host = host
+        return [
+            Step(what: "rules that give the kubelet's probes a source: tables inet and bridge \(ProbeRuleset.table)") {
+                () throws(RedirectionError) in try ProbeTranslation.remove(from: host)
+            }
+        ]
+    }
 
     /// Guards that are filters; the others are links, and found by their pins.
     private func filterSteps() throws(RedirectionError) -> [Step] {

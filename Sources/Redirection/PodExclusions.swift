@@ -72,7 +72,13 @@ extension culvert_policy {
             exclusions.outboundPorts.count <= PodExclusions.portsMax,
             exclusions.outboundPrefixes.count <= PodExclusions.prefixesMax
         else { throw .tooManyExclusions(exclusions) }
-        if plan.isProbed { flags = UInt32(CULVERT_PROBED) }
+        if plan.isProbed {
+            flags = UInt32(CULVERT_PROBED)
+            if let source = plan.probeSource {
+                flags |= UInt32(CULVERT_PROBED_BY_SOURCE)
+                probe_sources = (culvert_address(source.v4), culvert_address(source.v6))
+            }
+        }
         inbound_count = UInt32(exclusions.inboundPorts.count)
         outbound_count = UInt32(exclusions.outboundPorts.count)
         prefix_count = UInt32(exclusions.outboundPrefixes.count)
@@ -85,11 +91,9 @@ extension culvert_policy {
 
 extension culvert_policy {
     /// Whether both leave the same alone.
-    func excludesSame(as other: culvert_policy) -> Bool {
-        var (mine, others) = (self, other)
-        (mine.flags, others.flags) = (0, 0)
-        return withUnsafeBytes(of: &mine) { mine in
-            withUnsafeBytes(of: &others) { mine.elementsEqual($0) }
+    func isSame(as other: culvert_policy) -> Bool {
+        withUnsafeBytes(of: self) { mine in
+            withUnsafeBytes(of: other) { mine.elementsEqual($0) }
         }
     }
 }

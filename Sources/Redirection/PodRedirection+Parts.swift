@@ -55,7 +55,7 @@ extension PodRedirection {
             case .ebpf:
                 parts += try SocketCapture.parts(
                     ofPod: pod, in: namespace, directory: pinDirectory ?? PodGuard.standardDirectory,
-                    proxyCgroup: proxyCgroup, exclusions: record?.exclusions)
+                    proxyCgroup: proxyCgroup, plan: record?.plan)
             }
             parts += try routing(backend)
             for setting in try RequiredSetting.present() where backend == .nft || !setting.isForTranslation {

@@ -119,7 +119,7 @@ public struct PodRedirection: Sendable {
         }
         let record = RedirectionRecord(
             bootID: try bootID(), namespace: identity, settings: settings, exclusions: plan.exclusions,
-            isMarked: isMarked)
+            isProbed: plan.isProbed, isMarked: isMarked, probeSource: probeSource)
         try file.write(record.text)
     }
 
@@ -164,20 +164,22 @@ public struct PodRedirection: Sendable {
     }
 
     /// At the socket nothing has to be marked.
-    private var isMarked: Bool { plan.isProbed && marker != nil && capture == nil }
+    private var isMarked: Bool { plan.isProbed && plan.probeSource == nil && marker != nil && capture == nil }
+    private var probeSource: ProbeSource? { plan.isProbed ? plan.probeSource : nil }
 
     private func note(_ exclusions: PodExclusions, in record: RedirectionRecord) throws(RedirectionError) {
-        if record.exclusions == exclusions && record.isMarked == isMarked { return }
-        var record = record
-        record.exclusions = exclusions
-        record.isMarked = isMarked
-        try file.write(record.text)
+        var changed = record
+        changed.exclusions = exclusions
+        changed.isProbed = plan.isProbed
+        changed.isMarked = isMarked
+        changed.probeSource = probeSource
+        if changed != record { try file.write(changed.text) }
     }
 
     /// They would hang at the guard, or go on in plaintext to where it does not stand.
     private func endExcluded() throws(RedirectionError) {
         guard let record = try record() else { return }
-        guard record.exclusions != plan.exclusions || record.isMarked != isMarked else { return }
+        guard record.exclusions != plan.exclusions else { return }
         try destroy { record.exclusions.mayHold(local: $0.local, remote: $0.remote) }
         try note(plan.exclusions, in: record)
     }

@@ -9,19 +9,24 @@ public struct RedirectionCounters: Hashable, Sendable {
 }
 
 extension RedirectionCounters {
-    /// From `nft list counters`: `counter NAME {`, then `packets N bytes N`.
-    init?(listing: String) {
-        var values: [Substring: UInt64] = [:]
-        var name: Substring?
+    /// Packets by counter, from `nft list counters`: `counter NAME {`, then `packets N bytes N`.
+    static func values(_ listing: String) -> [String: UInt64] {
+        var values: [String: UInt64] = [:]
+        var name: String?
         for line in listing.split(separator: "\n") {
             let words = line.split(whereSeparator: \.isWhitespace)
-            if words.count >= 2, words[0] == "counter" { name = words[1] }
+            if words.count >= 2, words[0] == "counter" { name = String(words[1]) }
             if words.count >= 2, words[0] == "packets", let name, let value = UInt64(words[1]) { values[name] = value }
         }
-        guard let refused = values[NFTRuleset.refusedCounter[...]], let dropped = values[NFTRuleset.droppedCounter[...]]
+        return values
+    }
+
+    init?(listing: String) {
+        let values = Self.values(listing)
+        guard let refused = values[NFTRuleset.refusedCounter], let dropped = values[NFTRuleset.droppedCounter]
         else { return nil }
         inboundRefused = refused
         guardDropped = dropped
-        claimsRefused = values[NFTRuleset.claimsCounter[...]] ?? 0
+        claimsRefused = values[NFTRuleset.claimsCounter] ?? 0
     }
 }

@@ -10,6 +10,8 @@ public struct RedirectionPlan: Hashable, Sendable {
     public var exclusions = PodExclusions()
     /// The kubelet's connections reach the application, as far as they can be recognised.
     public var isProbed = false
+    /// By which they are recognised, where the node gives them a source of their own; nil where they are by what the guard notes.
+    public var probeSource: ProbeSource?
 
     /// By which the nft backend knows the proxy, besides its mark; `nil` where that is not possible. (The other backend has its own way.)
     public var proxyCgroup: NFTCgroup?

@@ -16,8 +16,12 @@ struct RedirectionRecord: Equatable {
     let settings: [Setting]
     /// Which connections may go around the proxy, now or until those of an earlier plan are ended.
     var exclusions = PodExclusions()
-    /// The kubelet's connections are marked where they enter the pod.
+    /// The kubelet's connections reach the application.
+    var isProbed = false
+    /// They are marked where they enter the pod.
     var isMarked = false
+    /// They are known by it.
+    var probeSource: ProbeSource?
     /// Of the ruleset as nft lists it after installation; `nil` until then.
     var rulesetDigest: String?
 
@@ -25,21 +29,25 @@ struct RedirectionRecord: Equatable {
         var lines = [RedirectionRecord.title, "boot \(bootID)", "namespace \(namespace)"]
         lines += settings.map { "sysctl \($0.name) \($0.value)" }
         lines += exclusions.words.map { "excluded \($0)" }
+        if isProbed { lines.append("probed") }
         if isMarked { lines.append("probes marked") }
+        if let probeSource { lines.append("probes from \(probeSource)") }
         if let rulesetDigest { lines.append("ruleset \(rulesetDigest)") }
         return lines.joined(separator: "\n") + "\nend\n"
     }
 
     init(
         bootID: String, namespace: String, settings: [Setting], exclusions: PodExclusions = PodExclusions(),
-        isMarked: Bool = false,
+        isProbed: Bool = false, isMarked: Bool = false, probeSource: ProbeSource? = nil,
         rulesetDigest: String? = nil
     ) {
         self.bootID = bootID
         self.namespace = namespace
         self.settings = settings
         self.exclusions = exclusions
+        self.isProbed = isProbed
         self.isMarked = isMarked
+        self.probeSource = probeSource
         self.rulesetDigest = rulesetDigest
     }
 
@@ -61,8 +69,17 @@ struct RedirectionRecord: Equatable {
             guard exclusions.insert(word: word[...]) else { return nil }
             lines.removeFirst()
         }
+        if lines.first == "probed" {
+            isProbed = true
+            lines.removeFirst()
+        }
         if lines.first == "probes marked" {
             isMarked = true
+            lines.removeFirst()
+        }
+        if let text = RedirectionRecord.field("probes from", lines.first) {
+            guard let source = ProbeSource(text) else { return nil }
+            probeSource = source
             lines.removeFirst()
         }
         if let line = lines.popFirst() {
@@ -72,6 +89,15 @@ struct RedirectionRecord: Equatable {
         bootID = boot
         self.namespace = namespace
         self.settings = settings
+    }
+
+    /// The plan, as far as it decides what is left alone.
+    var plan: RedirectionPlan {
+        var plan = RedirectionPlan()
+        plan.exclusions = exclusions
+        plan.isProbed = isProbed
+        plan.probeSource = probeSource
+        return plan
     }
 
     private static func field(_ name: String, _ line: Substring?) -> String? {

@@ -16,6 +16,7 @@ final class AgentCommandTests {
     private var agent: String?
 
     private var run: String { directory + "/run" }
+    private var kubelet: String { cgroup + "-kubelet" }
 
     init() throws {
         network = try TestNetwork(hosts: 2)
@@ -26,6 +27,7 @@ final class AgentCommandTests {
         cgroup = String(mount.split(separator: "\n").first ?? "") + "/" + directory.split(separator: "/").last!
         try #require(mkdir(cgroup, 0o755) == 0)
         let names = ["web", "peer"]
+        try #require(mkdir(kubelet, 0o755) == 0)
         for (name, host) in zip(names, network.hosts) {
             symlink("/proc/\(getpid())/fd/\(host.namespace.descriptor)", "\(directory)/\(name)")
         }
@@ -38,7 +40,7 @@ final class AgentCommandTests {
         let mesh = """
             trustDomain: culvert.demo
             namespaces:
-              - {name: shop, labels: {culvert.dev/mtls-enabled: "true"}}
+              - {name: shop, labels: {culvert.dev/mtls-enabled: "true"}, mtlsMode: strict}
             pods:
             \(pods.joined(separator: "\n"))
 
@@ -48,7 +50,7 @@ final class AgentCommandTests {
 
     deinit {
         if let agent { _ = TestNetwork.shell("kill -9 \(agent)") }
-        _ = TestNetwork.shell("(umount \(run)/bpf; rm -rf \(directory); rmdir \(cgroup)) 2>/dev/null")
+        _ = TestNetwork.shell("(umount \(run)/bpf; rm -rf \(directory); rmdir \(cgroup) \(kubelet)) 2>/dev/null")
     }
 
     /// On the node: what it prints, and `exit N`. Others' network namespaces on this machine are not touched.
@@ -85,6 +87,13 @@ final class AgentCommandTests {
             let backend: String?
             let backendReason: String?
         }
+        struct Probes: Decodable {
+            let by: String
+            let reason: String
+            let kubelet: String?
+            let given: UInt64?
+            let missing: [String]
+        }
         struct Pod: Decodable {
             let name: String?
             let phase: String?
@@ -96,6 +105,8 @@ final class AgentCommandTests {
         }
         let isSound: Bool
         let agent: Agent
+        let probes: Probes?
+        let nodeDrifts: [String: Int]
         let pods: [Pod]
     }
 
@@ -119,7 +130,7 @@ final class AgentCommandTests {
             TestNetwork.shell(
                 """
                 for i in 0 1; do tc qdisc show dev host$i; tc filter show dev host$i ingress; \
-                bpftool net show dev host$i; done 2>&1; ls -R \(run) 2>&1
+                bpftool net show dev host$i; done 2>&1; nft list ruleset; ls -R \(run) 2>&1
                 """)
         }
         return (pods + [node]).joined(separator: "---\n")
@@ -201,6 +212,32 @@ final class AgentCommandTests {
         }
         try kill()
         #expect(try culvert("cleanup").hasSuffix("exit 0\n"))
+    }
+
+    @Test("probes by a source of their own: seen, put back, and taken away without a trace")
+    func probes() throws {
+        let before = try traces()
+        try start("--backend nft --probes snat --kubelet-cgroup \(kubelet)")
+        let running = try status()
+        #expect(running.probes?.by == "snat" && running.probes?.kubelet == kubelet && running.probes?.missing == [])
+        #expect(try culvert("status").contains("0 given 169.254.7.127,fd16:9254:7127:1337:ffff:ffff:ffff:ffff"))
+        let change = "nft flush chain inet culvert_probes leaving"
+        #expect(try network.bridge.run { TestNetwork.shell(change + " 2>&1") } == "")
+        var drifts: [String: Int] = [:]
+        for _ in 0..<600 where drifts.isEmpty {
+            usleep(50_000)
+            drifts = try status().nodeDrifts
+        }
+        #expect(drifts == ["probe translation": 1])
+        #expect(try status().probes?.missing == [])
+
+        try kill()
+        #expect(try status().probes?.missing == [])
+        #expect(try network.bridge.run { TestNetwork.shell(change + " 2>&1") } == "")
+        #expect(try status().probes?.missing == ["rules for the kubelet's probes"])
+        let done = try culvert("cleanup")
+        #expect(done.contains("tables inet and bridge culvert_probes") && done.hasSuffix("exit 0\n"), "\(done)")
+        expectSame(before, try traces())
     }
 
     @Test("without any record it finds what is there by name, and says which settings it cannot know")

@@ -24,24 +24,25 @@ extension Agent {
 
 extension ScratchDirectory {
     /// The whole agent, with the kernel's redirection and with real sockets to proxies; `podGuard`, if any, on every pod. Connections of
-    /// `kubelet`, a cgroup, reach strict pods; `pins` is the guard's directory.
+    /// `kubelet`, a cgroup, reach strict pods, with a source of their own if there is a `translator`; `pins` is the guard's directory.
     func withAgent(
         guardedBy podGuard: PodGuard? = nil, onExit: Agent.OnExit = .remove,
         verificationInterval: Duration = .seconds(5), isCancelled: Bool = false, kubelet: String? = nil,
-        pins: String? = nil,
+        translator: ProbeTranslation? = nil, pins: String? = nil, drainTimeout: Duration = .seconds(30),
         _ body: (Agent) async throws -> Void
     ) async throws {
         let run = try AgentDirectory(path: runDirectory)
         let redirector = try KernelPodRedirector(
             stateDirectory: run.pods, pinDirectory: pins, marker: pins.map { try ProbeMarker(directory: $0) },
-            logger: quietLogger)
+            probeSource: translator?.source, logger: quietLogger)
         let agent = Agent(
             node: "node-a", source: MeshFilePodSource(path: mesh, logger: quietLogger),
             redirector: podGuard.map { GuardedPodRedirector(redirector, podGuard: $0) } ?? redirector,
             handoff: try ZDSPodHandoff(socketPath: run.zdsSocket, logger: quietLogger),
             publisher: DiscoveryMeshPublisher(socketPath: run.xdsSocket, logger: quietLogger), meshGuard: podGuard,
-            probeExemption: kubelet.map(ProbeExemption.cgroup) ?? .none,
-            verificationInterval: verificationInterval, onExit: onExit, logger: quietLogger)
+            probeExemption: kubelet.map(ProbeExemption.cgroup) ?? .none, probeTranslator: translator,
+            verificationInterval: verificationInterval, drainTimeout: drainTimeout, onExit: onExit,
+            logger: quietLogger)
         try await agent.running(isCancelled: isCancelled, body)
     }
 }

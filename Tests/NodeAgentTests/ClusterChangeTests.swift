@@ -27,6 +27,7 @@ private final class ScriptedGuard: MeshGuard {
     }
 
     func trust(kubelet cgroup: String?) throws {}
+    func reserve(_ source: ProbeSource?) throws {}
     func probeCounts() throws -> ProbeCounts { ProbeCounts(noted: 0, passed: 0) }
     func enrolledAddresses() throws -> Set<IPAddress> { [] }
     func takeEvents() throws -> [GuardEvent] { [] }

@@ -95,8 +95,9 @@ final class GuardedPodTests: Sendable {
     }
 
     @Test(
-        "a namespace that becomes strict: from then on the kubelet reaches its pods' applications, as long as it is so")
-    func strict() async throws {
+        "a namespace that becomes strict: from then on the kubelet reaches its pods' applications, as long as it is so",
+        arguments: [false, true])
+    func strict(_ isTranslated: Bool) async throws {
         let cgroup = try Cgroup.root() + "/" + (directory.path.split(separator: "/").last ?? "culvert") + "-kubelet"
         try #require(mkdir(cgroup, 0o755) == 0)
         defer { rmdir(cgroup) }
@@ -106,17 +107,25 @@ final class GuardedPodTests: Sendable {
             return (try? network.bridge.run { TestNetwork.shell(command) }) ?? ""
         }
         _ = try network.bridge.run { TestNetwork.shell("ip addr add 10.244.9.1/24 dev br0") }
+        _ = try web.shell("ip route replace default via 10.244.9.1")
+        let translator = isTranslated ? try ProbeTranslation(host: network.bridge) : nil
         directory.writeMesh(network)
         let listener = try HeldSocket(listeningIn: web, on: SocketAddress(web.v4, port: 8080))
         #expect(probe() == "open\n")
         try await directory.withAgent(
-            guardedBy: makeGuard(), verificationInterval: .milliseconds(100), kubelet: cgroup, pins: pins
+            guardedBy: makeGuard(), verificationInterval: .milliseconds(100), kubelet: cgroup,
+            translator: translator, pins: pins
         ) { agent in
             #expect(await eventually { agent.podPhases["web-uid"] == .enrolled })
             // Without a proxy nobody answers.
             #expect(probe() == "")
             directory.writeMesh(network, mode: "strict")
             #expect(await eventually { probe() == "open\n" })
+            if isTranslated {
+                // Put back when somebody takes it away.
+                _ = try network.bridge.run { TestNetwork.shell("nft delete table inet culvert_probes") }
+                #expect(await eventually { probe() == "open\n" })
+            }
             directory.writeMesh(network)
             #expect(await eventually { probe() == "" })
         }
@@ -167,7 +176,9 @@ final class GuardedPodTests: Sendable {
         let inPods = try network.hosts.flatMap { host in
             try ["nft list ruleset", "ip rule | grep 133", "ip route show table 133"].map { try host.shell($0) }
         }
-        let onNode = try network.bridge.run { TestNetwork.shell("tc filter show dev host0 ingress; ls \(pins) 2>&1") }
+        let onNode = try network.bridge.run {
+            TestNetwork.shell("tc filter show dev host0 ingress; nft list ruleset; ls \(pins) 2>&1")
+        }
         let lines = (inPods + [onNode]).filter {
             !$0.isEmpty && !$0.contains("does not exist") && !$0.contains("No such file")
         }

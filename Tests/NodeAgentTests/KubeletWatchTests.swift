@@ -25,6 +25,7 @@ struct KubeletWatchTests {
             }
         }
 
+        func reserve(_ source: ProbeSource?) throws {}
         func probeCounts() throws -> ProbeCounts { state.withLock(\.counts) }
         func publish(_ addresses: Set<IPAddress>) throws {}
         func publish(adding: Set<IPAddress>, removing: Set<IPAddress>) throws {}
@@ -56,7 +57,7 @@ struct KubeletWatchTests {
         var watch = watch(.cgroup("/sys/fs/cgroup/kubelet"), journal)
         for refused in [nil, nil, "/sys/fs/cgroup/kubelet", "/sys/fs/cgroup/kubelet", nil] {
             podGuard.state.withLock { $0.refused = refused }
-            watch.look(podGuard)
+            watch.look(podGuard, pods: [])
         }
         let path = "/sys/fs/cgroup/kubelet"
         #expect(watch.trusted == path)
@@ -70,7 +71,7 @@ struct KubeletWatchTests {
     func none() {
         let (journal, podGuard) = (Journal(), ScriptedGuard())
         var watch = watch(.none, journal)
-        for _ in 0..<2 { watch.look(podGuard) }
+        for _ in 0..<2 { watch.look(podGuard, pods: []) }
         #expect(podGuard.state.withLock(\.trusted) == [nil, nil])
         #expect(watch.trusted == "nobody's")
         #expect(journal.lines == ["info: No kubelet: plaintext to strict pods is refused, probes too"])
@@ -82,7 +83,7 @@ struct KubeletWatchTests {
         var watch = watch(.none, journal)
         for (noted, passed) in [(5, 2), (6, 3), (8, 4), (8, 4)] as [(UInt64, UInt64)] {
             podGuard.state.withLock { $0.counts = ProbeCounts(noted: noted, passed: passed) }
-            watch.look(podGuard)
+            watch.look(podGuard, pods: [])
         }
         #expect(watch.counts?.missed == 4)
         #expect(journal.lines.dropFirst() == ["warning: Probes were not recognised in the pod, and refused"])

@@ -74,7 +74,8 @@ final class RedirectedPodTests: Sendable {
         // What is connected now is connected through the proxy, as far as the agent can know.
         let marked = TCPSocket.ConnectOptions(mark: 0x539)
         let proxied = try Conversation(from: web, to: service, at: listener, options: marked)
-        try await directory.withAgent { agent in
+        // Its connection has until then: it never ends by itself.
+        try await directory.withAgent(drainTimeout: .milliseconds(200)) { agent in
             #expect(await eventually { agent.podPhases == ["web-uid": .enrolled] })
             let isCarried = try proxied.carries("still")
             #expect(isCarried)

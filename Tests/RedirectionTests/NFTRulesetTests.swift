@@ -147,7 +147,8 @@ struct RedirectionRecordTests {
     private static let record = RedirectionRecord(
         bootID: "5d2f", namespace: "4:4026532001",
         settings: [.init(name: "net/ipv4/tcp_timestamps", value: "1"), .init(name: "net/ipv4/x", value: "a b")],
-        exclusions: PodExclusions(inboundPorts: [9100]), isMarked: true, rulesetDigest: "cbf29ce484222325")
+        exclusions: PodExclusions(inboundPorts: [9100]), isProbed: true, isMarked: true,
+        probeSource: .standard, rulesetDigest: "cbf29ce484222325")
 
     @Test("is a text of lines, and the same when read back")
     func roundTrip() {
@@ -160,7 +161,9 @@ struct RedirectionRecordTests {
                 sysctl net/ipv4/tcp_timestamps 1
                 sysctl net/ipv4/x a b
                 excluded inbound:9100
+                probed
                 probes marked
+                probes from 169.254.7.127,fd16:9254:7127:1337:ffff:ffff:ffff:ffff
                 ruleset cbf29ce484222325
                 end
 

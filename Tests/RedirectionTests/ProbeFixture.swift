@@ -11,6 +11,8 @@ final class ProbeFixture: Sendable {
     let base: CaptureFixture
     let podGuard: PodGuard
     let kubelet: String
+    /// nil where the guard recognises the kubelet.
+    let translation: ProbeTranslation?
     /// The proxy's.
     let inbound: OwnedDescriptor
     let application: OwnedDescriptor
@@ -22,7 +24,11 @@ final class ProbeFixture: Sendable {
 
     static func nodeAddress(_ family: IPAddress.Family) -> String { family == .v4 ? "10.244.9.1" : "fd00:244:9::1" }
 
-    init(isEBPF: Bool, trusts: Bool = true) throws {
+    var source: ProbeSource { .standard }
+
+    /// `translates` has the node give the kubelet's connections a source; node and pod then accept packets only from where their routes
+    /// lead to their sources.
+    init(isEBPF: Bool, trusts: Bool = true, translates: Bool = false) throws {
         base = try CaptureFixture()
         kubelet = base.cgroup + "-kubelet"
         guard mkdir(kubelet, 0o755) == 0 else { throw Errno(code: errno, call: "make \(kubelet)") }
@@ -38,6 +44,8 @@ final class ProbeFixture: Sendable {
         let capture = isEBPF ? try base.capture() : nil
         var plan = RedirectionPlan()
         plan.isProbed = true
+        plan.probeSource = translates ? .standard : nil
+        translation = translates ? try ProbeTranslation(host: network.bridge) : nil
         try podGuard.attach(pod: "pod-1", in: base.pod.namespace, plan: plan)
         try PodRedirection(
             pod: "pod-1", namespace: base.pod.namespace, stateDirectory: base.base.directory, plan: plan,
@@ -45,8 +53,21 @@ final class ProbeFixture: Sendable {
         ).install()
         inbound = try isEBPF ? base.inboundListener() : base.base.inboundListener()
         application = try base.pod.listener(Self.port)
-        if trusts { try podGuard.trust(kubelet: kubelet) }
+        if let translation {
+            for host in network.hosts {
+                _ = try host.shell(
+                    "ip route replace default via 10.244.9.1; ip -6 route replace default via fd00:244:9::1; \(Self.strictly)"
+                )
+            }
+            _ = try network.bridge.run { TestNetwork.shell(Self.strictly) }
+            try podGuard.reserve(.standard)
+            if trusts { try translation.update(kubelet: kubelet, pods: [base.pod.v4, base.pod.v6]) }
+        } else if trusts {
+            try podGuard.trust(kubelet: kubelet)
+        }
     }
+
+    private static let strictly = "for file in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > $file; done"
 
     deinit { rmdir(kubelet) }
 

@@ -10,6 +10,8 @@ public enum GuardReason: UInt16, CaseIterable, Sendable {
     case options = 2
     /// Headers that end too soon or contradict themselves.
     case malformed = 3
+    /// From a pod, with the source that the node gives to the kubelet's connections.
+    case forged = 4
 }
 
 public enum GuardDirection: UInt16, CaseIterable, Sendable {

@@ -15,10 +15,10 @@ public struct GuardFindings: Sendable {
 }
 
 extension PodGuard {
-    /// Reads the pins and the kernel alone: no agent has to be there. Without `mode` or `exclusions`, any will do.
+    /// Reads the pins and the kernel alone: no agent has to be there. Without `mode` or `plan`, any will do.
     public static func inspect(
         pod uid: String, in namespace: NetworkNamespace, host: NetworkNamespace,
-        directory: String = standardDirectory, mode: Mode? = nil, exclusions: PodExclusions? = nil
+        directory: String = standardDirectory, mode: Mode? = nil, plan: RedirectionPlan? = nil
     ) throws(RedirectionError) -> GuardFindings {
         let pins = PinDirectory(unchecked: directory)
         let own = pins.directory(ofPod: uid)
@@ -45,7 +45,7 @@ extension PodGuard {
                 (map) throws(RedirectionError) in try map.value(of: end.interface, blank: culvert_policy())
             }
             parts.append(
-                CapturePart("exclusions of the guard", isPresent: try policy?.isRight(exclusions) ?? false))
+                CapturePart("exclusions of the guard", isPresent: try policy?.isRight(plan) ?? false))
         }
         let enrolled = try withPinnedMap(pins.path + "/enrolled", culvert_address.self, culvert_enrolled.self) {
             (map) throws(RedirectionError) in Set(try map.keys(blank: culvert_address()).map { IPAddress($0) })

@@ -27,7 +27,8 @@ public final class PodGuard: Sendable {
     public static let standardDirectory = "/sys/fs/bpf/culvert"
 
     static let maps =
-        ["enrolled", "guard_counts", "guard_events", "guard_policies", "guard_kubelet"] + PinDirectory.nodeMaps
+        ["enrolled", "guard_counts", "guard_events", "guard_policies", "guard_kubelet", "guard_sources"]
+        + PinDirectory.nodeMaps
 
     public let mode: Mode
     private let attachment: Attachment
@@ -41,11 +42,12 @@ public final class PodGuard: Sendable {
     private let counts: BPFMap<culvert_guard_key, culvert_guard_count>
     private let policies: BPFMap<UInt32, culvert_policy>
     private let kubelet: BPFMap<UInt32, UInt64>
+    private let sources: BPFMap<UInt32, culvert_address>
     private let probes: BPFMap<UInt32, UInt64>
     /// Changes to the enrolled addresses are made in several calls.
     private let updating = Mutex(())
-    /// What goes past the guard, of pods that this object has attached.
-    private let installed = Mutex<[String: PodExclusions]>([:])
+    /// By which the guard of a pod stands, of pods that this object has attached.
+    private let installed = Mutex<[String: RedirectionPlan]>([:])
 
     /// Loads the programs; what is pinned in `directory` is taken over, and nothing is changed that runs. `host` is where the host's
     /// ends of veths are.
@@ -64,6 +66,7 @@ public final class PodGuard: Sendable {
         counts = try object.map("guard_counts", culvert_guard_key.self, culvert_guard_count.self)
         policies = try object.map("guard_policies", UInt32.self, culvert_policy.self)
         kubelet = try object.map("guard_kubelet", UInt32.self, UInt64.self)
+        sources = try object.map("guard_sources", UInt32.self, culvert_address.self)
         probes = try object.map("node_probe_counts", UInt32.self, UInt64.self)
         events = try GuardEventRing(map: object.map("guard_events"))
         for map in Self.maps { try held.keep(pins.path + "/" + map) }
@@ -83,7 +86,7 @@ public final class PodGuard: Sendable {
         let policy = try culvert_policy(plan)
         let ends = try HostEnd.all(of: namespace, in: host)
         for end in ends { try policies.set(end.interface, policy) }
-        installed.withLock { $0[uid] = plan.exclusions }
+        installed.withLock { $0[uid] = plan }
         try pins.makeDirectory(ofPod: uid)
         for map in Self.maps { try held.restore(pins.path + "/" + map) }
         try host.entered { () throws(RedirectionError) in
@@ -192,7 +195,7 @@ public final class PodGuard: Sendable {
     private func parts(of uid: String, in namespace: NetworkNamespace) throws(RedirectionError) -> [CapturePart] {
         try PodGuard.inspect(
             pod: uid, in: namespace, host: host, directory: directory, mode: mode,
-            exclusions: installed.withLock { $0[uid] }
+            plan: installed.withLock { $0[uid] }
         ).parts
     }
 
@@ -258,6 +261,12 @@ public final class PodGuard: Sendable {
         }
         try kubelet.set(0, (try? identifier?.get()) ?? 0)
         _ = try identifier?.get()
+    }
+
+    /// From now on no packet with this source leaves a guarded pod: the node gives it to the kubelet's connections; nil for none.
+    public func reserve(_ source: ProbeSource?) throws(RedirectionError) {
+        try sources.set(0, source.map { culvert_address($0.v4) } ?? culvert_address())
+        try sources.set(1, source.map { culvert_address($0.v6) } ?? culvert_address())
     }
 
     /// Since the maps were made.

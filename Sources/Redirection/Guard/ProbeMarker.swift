@@ -37,6 +37,16 @@ public final class ProbeMarker: Sendable {
         try Self.remove(pins, uid) { !kept.contains($0) }
     }
 
+    /// Throws EINVAL on a kernel before 6.6, where nothing can be marked. Nothing stays.
+    public func selfTest() throws(RedirectionError) {
+        let program = try object.program("mark_probe")
+        let scratch = try kernelCall { () throws(Errno) in try NetworkNamespace.make() }
+        try scratch.entered { () throws(RedirectionError) in
+            // Loopback is there in every namespace.
+            _ = try BPFLink(program: program, interface: 1, type: Self.type)
+        }
+    }
+
     /// What there is of it, read from the pins and the kernel alone.
     static func parts(
         ofPod uid: String, in namespace: NetworkNamespace, directory: String

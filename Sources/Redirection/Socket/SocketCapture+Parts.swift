@@ -6,11 +6,11 @@ import LinuxNetworking
 extension SocketCapture {
     /// What there is of a pod's capture, read from the pins and the kernel alone: no agent has to be there.
     ///
-    /// `proxyCgroup` is whose connections are not to be captured, where that is known beforehand; `exclusions` what else is not, and without
-    /// them any will do.
+    /// `proxyCgroup` is whose connections are not to be captured, where that is known beforehand; `plan` says what else is not, and
+    /// without them any will do.
     static func parts(
         ofPod uid: String, in namespace: NetworkNamespace, directory: String, proxyCgroup: UInt64?,
-        exclusions: PodExclusions?
+        plan: RedirectionPlan?
     ) throws(RedirectionError) -> [CapturePart] {
         let pins = PinDirectory(unchecked: directory)
         let own = pins.directory(ofPod: uid)
@@ -49,8 +49,8 @@ extension SocketCapture {
             ),
             CapturePart("own addresses", isPresent: known == Set(addresses)),
             CapturePart("map of listeners", isPresent: access(own + "/" + listeners, F_OK) == 0),
-            CapturePart("exclusions of its connections", isPresent: try atConnect?.isRight(exclusions) ?? false),
-            CapturePart("exclusions of the lookup", isPresent: try atLookup?.isRight(exclusions) ?? false),
+            CapturePart("exclusions of its connections", isPresent: try atConnect?.isRight(plan) ?? false),
+            CapturePart("exclusions of the lookup", isPresent: try atLookup?.isRight(plan) ?? false),
         ]
     }
 
@@ -102,11 +102,9 @@ extension SocketCapture {
 }
 
 extension culvert_policy? {
-    /// Nothing is as good as one without exclusions.
-    func isRight(_ exclusions: PodExclusions?) throws(RedirectionError) -> Bool {
-        guard let exclusions else { return true }
-        var plan = RedirectionPlan()
-        plan.exclusions = exclusions
-        return (self ?? culvert_policy()).excludesSame(as: try culvert_policy(plan))
+    /// Nothing is as good as one that leaves nothing alone.
+    func isRight(_ plan: RedirectionPlan?) throws(RedirectionError) -> Bool {
+        guard let plan else { return true }
+        return (self ?? culvert_policy()).isSame(as: try culvert_policy(plan))
     }
 }

@@ -23,8 +23,9 @@ struct AgentRun: AsyncParsableCommand {
             counts and logs what it would drop. It needs a kernel with eBPF and libbpf; without them the agent does not \
             start, unless told to do without the guard.
 
-            Pods of a namespace whose mode is strict take no plaintext but the kubelet's probes, which the guard recognises by \
-            the kubelet's cgroup; without the guard, probes of strict pods are refused.
+            Pods of a namespace whose mode is strict take no plaintext but the kubelet's probes, which are recognised by the \
+            kubelet's cgroup: by the guard, or by rules on the node, which give them the source 169.254.7.127 \
+            (--probes). Where neither works, probes of strict pods are refused.
 
             Needs CAP_NET_ADMIN, CAP_SYS_ADMIN and CAP_BPF, and the nft program.
 
@@ -86,9 +87,16 @@ struct AgentRun: AsyncParsableCommand {
     @Option(
         help: """
             How the kubelet's probes reach pods of strict namespaces: flow (its connections are recognised by the guard, on their \
-            way to the pod), or off (they are refused as everybody's plaintext).
+            way to the pod), snat (rules on the node give them a source of their own), auto (flow where it works, else \
+            snat), or off (they are refused as everybody's plaintext).
             """)
-    var probes = ProbeOption.flow
+    var probes = ProbeOption.auto
+
+    @Option(
+        help: ArgumentHelp(
+            "With snat, the source that the kubelet's connections get: a link-local IPv4 address, and a unique-local IPv6 one.",
+            valueName: "v4,v6"))
+    var probeSource = ProbeSource.standard
 
     @Option(
         help: ArgumentHelp(
@@ -123,9 +131,13 @@ struct AgentRun: AsyncParsableCommand {
             let ruled: (cgroup: NFTCgroup?, why: String) =
                 capture == nil ? makeProxyCgroup(logger) : (nil, "by its cgroup")
             let podGuard = try makeGuard(logger)
+            let recognition = try ProbeRecognition(
+                probes, source: probeSource, podGuard: podGuard, isEBPF: capture != nil, pinDirectory: pinDirectory,
+                logger: logger)
             let redirector = try KernelPodRedirector(
                 stateDirectory: directory.pods, capture: capture, pinDirectory: pinDirectory,
-                marker: try makeMarker(podGuard, capture), proxyCgroup: ruled.cgroup, logger: logger)
+                marker: recognition.marker, probeSource: recognition.translation?.source, proxyCgroup: ruled.cgroup,
+                logger: logger)
             let agent = Agent(
                 node: node,
                 source: MeshFilePodSource(path: mesh, logger: logger),
@@ -135,10 +147,11 @@ struct AgentRun: AsyncParsableCommand {
                 },
                 publisher: DiscoveryMeshPublisher(socketPath: directory.xdsSocket, logger: logger),
                 meshGuard: podGuard,
-                probeExemption: probeExemption,
+                probeExemption: recognition.choice.chosen == ProbeOption.off.rawValue ? .none : probeExemption,
+                probeTranslator: recognition.translation,
                 drainTimeout: drainTimeout.value,
                 onExit: onExit,
-                report: (directory.report, report(choice, ruled.why)),
+                report: (directory.report, report(choice, recognition, ruled.why)),
                 logger: logger
             )
             logger.info("Agent started", metadata: ["mesh": "\(mesh)", "directory": "\(runDir)"])
@@ -153,19 +166,23 @@ struct AgentRun: AsyncParsableCommand {
 
     private var pinDirectory: String { PinOption.directory(bpfDir, runDirectory: runDir) }
 
-    private func report(_ choice: AgentReport.Backend, _ proxyKnown: String) -> AgentReport {
+    private func report(
+        _ choice: AgentReport.Choice, _ recognition: ProbeRecognition, _ proxyKnown: String
+    ) -> AgentReport {
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)
-        return AgentReport(
-            pid: getpid(), node: node, startedAt: Int64(now.tv_sec), backend: choice, guardMode: `guard`.rawValue,
-            pinDirectory: pinDirectory, proxyCgroup: proxyCgroup, proxyKnown: proxyKnown)
+        var report = AgentReport(
+            pid: getpid(), node: node, startedAt: Int64(now.tv_sec), backend: choice, probesBy: recognition.choice,
+            guardMode: `guard`.rawValue, pinDirectory: pinDirectory, proxyCgroup: proxyCgroup, proxyKnown: proxyKnown)
+        report.probeSource = recognition.translation?.source.description
+        return report
     }
 
     /// nil for `nft`; and why.
     private func makeCapture(
         _ stateDirectory: String, _ logger: Logger
-    ) throws -> (SocketCapture?, AgentReport.Backend) {
-        func chosen(_ kind: CaptureKind, _ reason: String) -> AgentReport.Backend {
+    ) throws -> (SocketCapture?, AgentReport.Choice) {
+        func chosen(_ kind: CaptureKind, _ reason: String) -> AgentReport.Choice {
             .init(chosen: kind.rawValue, asked: backend.rawValue, reason: reason)
         }
         if backend == .nft { return (nil, chosen(.nft, "asked for")) }
@@ -207,15 +224,7 @@ struct AgentRun: AsyncParsableCommand {
         }
     }
 
-    private var probeExemption: ProbeExemption {
-        probes == .off ? .none : kubeletCgroup.map(ProbeExemption.cgroup) ?? .discovered
-    }
-
-    /// Rules cannot ask the guard themselves.
-    private func makeMarker(_ podGuard: PodGuard?, _ capture: SocketCapture?) throws -> ProbeMarker? {
-        guard podGuard != nil, capture == nil, probes == .flow else { return nil }
-        return try ProbeMarker(directory: pinDirectory)
-    }
+    private var probeExemption: ProbeExemption { kubeletCgroup.map(ProbeExemption.cgroup) ?? .discovered }
 
     private func makeGuard(_ logger: Logger) throws -> PodGuard? {
         guard let mode = `guard`.mode else {
@@ -235,11 +244,6 @@ extension Agent.OnExit: ExpressibleByArgument {}
 /// `--backend`
 enum CaptureBackend: String, CaseIterable, ExpressibleByArgument {
     case nft, ebpf, auto
-}
-
-/// `--probes`
-enum ProbeOption: String, CaseIterable, ExpressibleByArgument {
-    case flow, off
 }
 
 /// `--guard`

@@ -30,6 +30,24 @@ struct NodeStatusReport: Encodable, Equatable {
         let refusal: String?
     }
 
+    /// How the kubelet's probes of strict pods are recognised, and whose are.
+    struct Probes: Encodable, Equatable {
+        /// `flow`, `snat` or `off`.
+        let by: String
+        let asked: String
+        let reason: String
+        /// A cgroup, or why nobody's are.
+        let kubelet: String?
+        /// Of `flow`.
+        let noted: UInt64?
+        let missed: UInt64?
+        /// Of `snat`: which source they are given, how many connections were, and how many packets claimed it.
+        let source: String?
+        let given: UInt64?
+        let forged: UInt64?
+        let missing: [String]
+    }
+
     struct Part: Encodable, Equatable {
         let name: String
         let isPresent: Bool
@@ -88,6 +106,7 @@ struct NodeStatusReport: Encodable, Equatable {
     let agent: Agent
     let kernel: Kernel
     let proxies: [Proxy]
+    let probes: Probes?
     let nodeDrifts: [String: Int]
     let pods: [Pod]
 
@@ -105,6 +124,14 @@ struct NodeStatusReport: Encodable, Equatable {
             nft: status.kernel.hasNFT, pinDirectoryMounted: status.kernel.isPinDirectoryMounted)
         // What a dead agent knew of connections is nothing now.
         proxies = status.isAgentAlive ? (report?.proxies ?? []).map { Proxy(pid: $0.pid, refusal: $0.refusal) } : []
+        probes = report.map { report in
+            Probes(
+                by: report.probesBy.chosen, asked: report.probesBy.asked, reason: report.probesBy.reason,
+                kubelet: report.probes, noted: report.probesNoted, missed: report.probesMissed,
+                source: report.probeSource, given: status.translation?.counts.given,
+                forged: status.translation.map { $0.counts.forged + $0.counts.bridged },
+                missing: status.translationParts.missing)
+        }
         nodeDrifts = report?.nodeDrifts ?? [:]
         let isAlive = status.isAgentAlive
         pods = status.pods.map { Pod($0, isAlive) }
@@ -155,6 +182,7 @@ extension NodeStatusReport {
                 lines.append(("", "pid \(proxy.pid) \(text)"))
             }
         }
+        if let probes { lines += probeLines(probes, ink).map { ($0.offset == 0 ? "Probes" : "", $0.element) } }
         lines.append(("Kernel", kernelText))
         for (name, count) in nodeDrifts.sorted(by: { $0.key < $1.key }) {
             lines.append(("Drift", "\(name): \(count) put back"))
@@ -167,6 +195,17 @@ extension NodeStatusReport {
     private func agentText(_ ink: Ink) -> String {
         if agent.isAlive { return "running" + (agent.pid.map { ", pid \($0)" } ?? "") }
         return ink("NOT RUNNING", .bad) + ": pods stay as they are, and nobody repairs them"
+    }
+
+    private func probeLines(_ probes: Probes, _ ink: Ink) -> EnumeratedSequence<[String]> {
+        var lines = ["\(probes.by) (--probes \(probes.asked)): \(probes.reason)"]
+        if let kubelet = probes.kubelet { lines.append("of strict pods pass: \(kubelet)") }
+        if let noted = probes.noted { lines.append("\(noted) noted, \(probes.missed ?? 0) not recognised and refused") }
+        if let source = probes.source {
+            lines.append(
+                "\(probes.given ?? 0) given \(source); \(probes.forged ?? 0) packets claimed it, and were dropped")
+        }
+        return (lines + probes.missing.map { ink("missing: \($0)", .bad) }).enumerated()
     }
 
     private var kernelText: String {
