@@ -13,7 +13,7 @@ TAG ?= latest
 # What the proto compiler wrote is not ours to format.
 FORMATTED = $(shell git ls-files '*.swift' | grep -v '/Generated/')
 
-.PHONY: deps envoy grpcio schemas image bench-deps build demo test fmt check-fmt lint bench bench-capture bench-authority clean
+.PHONY: deps envoy grpcio schemas image bench-deps build demo test fmt check-fmt lint bench bench-capture bench-authority bench-cluster clean
 
 deps:
 	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^installed ' || true); \
@@ -87,6 +87,10 @@ bench-capture: build bench-deps
 # The authority alone: issuing, a flood, and a fleet of 5000 nodes; about 4 minutes. Benchmarks/authority --help has the options.
 bench-authority: build bench-deps
 	Benchmarks/authority $(BENCH)
+
+# The mesh at a cluster's size; the first time it builds the tests optimised. Benchmarks/cluster --help has the options.
+bench-cluster: deps
+	Benchmarks/cluster $(BENCH)
 
 clean:
 	swift package clean

@@ -1,5 +1,6 @@
 import IPAddressing
 public import Logging
+public import MeshAPI
 public import ServiceLifecycle
 import Synchronization
 
@@ -76,6 +77,9 @@ public final class Agent: Service {
 
     /// Each pod of this node that is enrolled, or should be, by uid.
     public var podPhases: [String: EnrolmentPlan.Phase] { phases.withLock { $0 } }
+
+    /// What proxies were told of the mesh; nil when the publisher does not count.
+    public var discovery: DiscoveryStatistics? { publisher.statistics }
 
     /// Runs until graceful shutdown, once. Cancelled instead, it leaves the redirections as they are.
     public func run() async throws {

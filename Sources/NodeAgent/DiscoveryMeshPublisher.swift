@@ -25,7 +25,7 @@ public struct DiscoveryMeshPublisher: MeshPublisher {
         server.publish(changed: changed, removed: removed, since: since)
     }
 
-    public var statistics: DiscoveryStatistics { server.statistics }
+    public var statistics: DiscoveryStatistics? { server.statistics }
 
     public func run() async throws {
         // The server does not take the place of a killed agent's socket by itself, nor clear its own away.
