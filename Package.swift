@@ -111,6 +111,7 @@ let package = Package(
             "Redirection", ["LinuxNetworking", "IPAddressing", "CLibBPF", "BPFPrograms"],
             tests: ["NamespaceKit", "CLinux"]),
         module("PostgreSQL", ["CPostgreSQL"], tests: ["DatabaseKit"]),
+        module("CNI", ["IPAddressing"], tests: ["LinuxNetworking", "culvert-cni"]),
         module(
             "Authority",
             ["SPIFFE", "PostgreSQL", x509, asn1, crypto, moreCrypto, product("GRDB", "GRDB.swift")],
@@ -151,7 +152,7 @@ let package = Package(
             "NodeAgent",
             [
                 "SPIFFE", "MeshState", "MeshAPI", "MeshFile", "KubernetesAPI", "Redirection", "LinuxNetworking",
-                "IPAddressing", lifecycle,
+                "IPAddressing", "CNI", lifecycle,
                 logging,
             ],
             tests: ["NamespaceKit", "CLibBPF"],
@@ -159,13 +160,18 @@ let package = Package(
         ),
         // Composition.
         [
+            // Runs in the node's own file system, which has none of our libraries.
+            .executableTarget(
+                name: "culvert-cni", dependencies: ["CNI"], swiftSettings: settings,
+                linkerSettings: [.unsafeFlags(["-static-executable"], .when(configuration: .release))]
+            ),
             .executableTarget(
                 name: "culvert",
                 dependencies: [
                     "IPAddressing", "SPIFFE", "MeshState", "HBONE", "LinuxNetworking", "Redirection", "PostgreSQL",
                     "Authority",
                     "WorkloadIdentity", "MeshFile", "KubernetesAPI", "Observability", "MeshAPI", "Dataplane",
-                    "NodeAgent", x509, asn1,
+                    "NodeAgent", "CNI", x509, asn1,
                     crypto, logging, lifecycle, signals, "COpenSSL", product("ArgumentParser", "swift-argument-parser"),
                     product("Hummingbird", "hummingbird"), product("NIOCore", "swift-nio"), product("Yams", "Yams"),
                 ] + grpc,

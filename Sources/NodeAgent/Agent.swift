@@ -1,3 +1,4 @@
+import CNI
 import IPAddressing
 public import Logging
 public import MeshAPI
@@ -37,8 +38,10 @@ public final class Agent: Service {
     private let drainTimeout: Duration
     private let onExit: OnExit
     private let report: (file: AgentReportFile, content: AgentReport)?
+    private let sandboxServer: SandboxServer?
     private let logger: Logger
 
+    private let sandboxes = SandboxQueue()
     private let inbox = Mutex(Inbox())
     private let phases = Mutex<[String: EnrolmentPlan.Phase]>([:])
     /// At most one is pending: whoever is woken looks at the inbox.
@@ -46,7 +49,7 @@ public final class Agent: Service {
     private let wakeUp: AsyncStream<Void>.Continuation
 
     /// Every `verificationInterval` a few pods are compared with the kernel, and what somebody else changed is mended. `report`
-    /// is completed and kept up to date in its file.
+    /// is completed and kept up to date in its file. Pods that the CNI plugin asks `sandboxServer` for are enrolled before it is answered.
     /// `drainTimeout` is what connections through the proxy have when their pod is withdrawn; the proxy's own, which is to be shorter,
     /// comes first.
     public init(
@@ -56,8 +59,10 @@ public final class Agent: Service {
         probeTranslator: (any ProbeTranslator)? = nil,
         verificationInterval: Duration = .seconds(5),
         drainTimeout: Duration = .seconds(30), onExit: OnExit,
-        report: (file: AgentReportFile, content: AgentReport)? = nil, logger: Logger
+        report: (file: AgentReportFile, content: AgentReport)? = nil, sandboxServer: SandboxServer? = nil,
+        logger: Logger
     ) {
+        self.sandboxServer = sandboxServer
         self.node = node
         self.source = source
         self.namespaces = namespaces
@@ -90,6 +95,13 @@ public final class Agent: Service {
                 group.addTask { try await self.tickForever() }
                 group.addTask { try await self.serve(after: started) }
                 group.addTask { try await self.reconcileUntilStopped(start) }
+                if let sandboxServer {
+                    group.addTask {
+                        try await sandboxServer.run { question in
+                            await self.sandboxes.ask(question) { self.wakeUp.yield() }
+                        }
+                    }
+                }
                 defer { group.cancelAll() }
                 try await group.next()
             }
@@ -138,6 +150,7 @@ public final class Agent: Service {
         var nodeDrifts: [String: Int] = [:]
         var verification = ContinuousClock.now + verificationInterval
         var nextReconciliation = ContinuousClock.now
+        var admissions = SandboxAdmissions()
         var kubelet = KubeletWatch(probeExemption, translator: probeTranslator, logger: logger)
         for await _ in wakeUps {
             let (change, isStopping) = inbox.withLock { inbox in
@@ -156,7 +169,10 @@ public final class Agent: Service {
                 pods = change.pods ?? pods ?? []
             }
             if isFirst { clearForeignGuards(enroller) }
-            let strict = Set((pods ?? []).filter(\.isStrict).flatMap(\.addresses))
+            let asked = verdicts(&admissions)
+            let desired = admissions.desired(pods ?? [], source.admission, isThere: { namespaces.id(at: $0) != nil })
+            if let namespaces = source.enrolledNamespaces { sandboxServer?.publish(namespaces) }
+            let strict = Set(desired.filter(\.isStrict).flatMap(\.addresses))
             if isFirst || .now >= verification { kubelet.look(meshGuard, pods: strict) }
             if .now >= verification {
                 enroller.verify()
@@ -169,9 +185,10 @@ public final class Agent: Service {
                 verification = .now + verificationInterval
             }
             // The pods of other nodes change all the time; this node's are not looked at for that.
-            guard isFirst || change?.pods != nil || .now >= nextReconciliation else { continue }
+            guard isFirst || change?.pods != nil || !asked.isEmpty || .now >= nextReconciliation else { continue }
             kubelet.follow(pods: strict)
-            await enroller.reconcile(with: pods ?? [], now: .now)
+            await enroller.reconcile(with: desired, now: .now)
+            answer(asked, enroller)
             nextReconciliation = .now + Self.tick / 2
             reportRefusals()
             phases.withLock { $0 = enroller.plan.entries.mapValues(\.phase) }
@@ -184,6 +201,56 @@ public final class Agent: Service {
         await handoff.settle()
         meshGuard?.removeIfUnused()
     }
+
+    // MARK: - Pods about to start
+
+    /// Answers what needs no enrolment; of the rest, which pods are meant.
+    private func verdicts(_ admissions: inout SandboxAdmissions) -> [UInt64: (SandboxQueue.Waiting, uid: String)] {
+        var asked: [UInt64: (SandboxQueue.Waiting, uid: String)] = [:]
+        for (id, waiting) in sandboxes.waiting {
+            switch admissions.take(waiting.question, source.admission) {
+            case .answer(let answer): sandboxes.answer(id, answer)
+            case .wait(let reason): sandboxes.explain(id, reason)
+            case .enrol(let uid): asked[id] = (waiting, uid)
+            }
+        }
+        return asked
+    }
+
+    private func answer(_ asked: [UInt64: (SandboxQueue.Waiting, uid: String)], _ enroller: PodEnroller) {
+        for (id, (waiting, uid)) in asked {
+            let entry = enroller.plan.entries[uid]
+            guard entry?.phase == .enrolled, let netns = waiting.question.sandbox?.netns,
+                entry?.namespace == namespaces.id(at: netns)
+            else {
+                sandboxes.explain(id, entry?.failure?.reason ?? "it is not enrolled yet")
+                if waiting.question.kind == .check { sandboxes.answer(id, .refused("it is not enrolled")) }
+                continue
+            }
+            switch waiting.question.kind {
+            case .check: sandboxes.answer(id, check(uid, enroller))
+            // Its first connection is not to be refused, when there is somebody to carry it; without, it is closed all the same.
+            case .add where hasProxy && !handoff.isServed(uid: uid) && .now < waiting.since + Self.proxyPatience:
+                sandboxes.explain(id, "the proxy does not serve it yet")
+            case .add, .status: sandboxes.answer(id, .ready)
+            }
+        }
+    }
+
+    private static let proxyPatience = Duration.seconds(2)
+
+    private var hasProxy: Bool { handoff.proxies.contains { $0.refusal == nil } }
+
+    private func check(_ uid: String, _ enroller: PodEnroller) -> SandboxAnswer {
+        do {
+            let missing = try enroller.missing(of: uid)
+            return missing.isEmpty ? .ready : .refused("missing: \(missing.joined(separator: ", "))")
+        } catch {
+            return .refused("it cannot be looked at: \(error)")
+        }
+    }
+
+    // MARK: -
 
     /// How many of the enrolled addresses somebody has taken from the guard.
     private func lostAddresses(_ addresses: Set<IPAddress>) -> Int {

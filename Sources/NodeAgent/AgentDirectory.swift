@@ -1,4 +1,6 @@
+import CNI
 import Glibc
+import LinuxNetworking
 
 /// The agent's directory on its node: sockets for the proxy, and what is on record about pods. One agent at a time.
 ///
@@ -27,9 +29,15 @@ public struct AgentDirectory: ~Copyable {
 
     /// Removes what an agent that has ended left there, besides the records of pods that could not be removed.
     public static func clear(_ path: String) {
-        for name in ["zds.sock", "xds.sock", "agent.status", "agent.status.new", "agent.lock"] {
+        for name in [
+            "zds.sock", "xds.sock", "cni.sock", "enrolled-namespaces", "agent.status", "agent.status.new", "agent.lock",
+        ] {
             unlink(path + "/" + name)
         }
+        for note in (try? Directory.entries(AgentFiles.notes(path))) ?? [] {
+            unlink(AgentFiles.notes(path) + "/" + note)
+        }
+        rmdir(AgentFiles.notes(path))
         rmdir(pods(of: path))
         rmdir(path)
     }
@@ -65,7 +73,14 @@ public struct AgentDirectory: ~Copyable {
     /// Removes what the agent made, as far as nothing of others and no pod's record is in it.
     public func removeIfEmpty() {
         // Of pods that stay it is still of use.
-        if rmdir(pods) == 0 { report.remove() }
+        if rmdir(pods) == 0 {
+            report.remove()
+            unlink(AgentFiles.enrolledNamespaces(path))
+            for note in (try? Directory.entries(AgentFiles.notes(path))) ?? [] {
+                unlink(AgentFiles.notes(path) + "/" + note)
+            }
+            rmdir(AgentFiles.notes(path))
+        }
         unlink(AgentDirectory.lockFile(path))
         rmdir(path)
     }

@@ -2,11 +2,13 @@ public import Logging
 public import MeshFile
 import MeshState
 import Redirection
+import Synchronization
 
 /// A mesh file as the source: the state that its latest sound version describes.
-public struct MeshFilePodSource: PodSource {
+public final class MeshFilePodSource: PodSource {
     private let watcher: MeshFileWatcher
     private let logger: Logger
+    private let latest = Mutex<ClusterState?>(nil)
 
     public init(path: String, logger: Logger) {
         watcher = MeshFileWatcher(path: path)
@@ -19,7 +21,9 @@ public struct MeshFilePodSource: PodSource {
         for await element in watcher {
             switch element {
             case .success(let file):
-                let change = difference.change(to: ClusterState(file))
+                let state = ClusterState(file)
+                latest.withLock { $0 = state }
+                let change = difference.change(to: state)
                 if !delivered || !change.isEmpty { await deliver(change) }
                 delivered = true
             case .failure(let error):
@@ -27,6 +31,21 @@ public struct MeshFilePodSource: PodSource {
                 logger.error(
                     "Mesh file refused; \(delivered ? "the running mesh stays" : "waiting for a sound one")",
                     metadata: ["problems": "\(error)"])
+            }
+        }
+    }
+
+    public func admission(of pod: PodReference) -> PodAdmission {
+        guard let state = latest.withLock({ $0 }) else { return .unknown }
+        guard state.namespaces[pod.namespace]?[state.enrolmentLabel] == "true" else { return .notEnrolled }
+        guard let found = state.pods.first(where: pod.means) else { return .unknown }
+        return state.isEnrolled(found) ? .enrolled(found) : .notEnrolled
+    }
+
+    public var enrolledNamespaces: Set<String>? {
+        latest.withLock { state in
+            state.map { state in
+                Set(state.namespaces.filter { $0.value[state.enrolmentLabel] == "true" }.keys)
             }
         }
     }

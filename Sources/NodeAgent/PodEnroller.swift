@@ -53,6 +53,12 @@ struct PodEnroller {
         }
     }
 
+    /// What is missing of an enrolled pod.
+    func missing(of uid: String) throws -> [String] {
+        guard let namespace = held[uid] else { return ["its enrolment"] }
+        return try redirector.drift(uid: uid, in: namespace)
+    }
+
     /// Compares the next few enrolled pods with the kernel, in turn: each within a minute on a node of hundreds, when this is called
     /// every five seconds. What differs is mended by the next `reconcile`.
     mutating func verify() {

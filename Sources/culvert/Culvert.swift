@@ -21,7 +21,8 @@ struct Culvert: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            CA.self, NodeCommand.self, AgentCommand.self, ProxyCommand.self, Verify.self, Cert.self, Demo.self,
+            CA.self, NodeCommand.self, AgentCommand.self, CNICommand.self, ProxyCommand.self, Verify.self, Cert.self,
+            Demo.self,
             DemoApp.self,
         ]
     )

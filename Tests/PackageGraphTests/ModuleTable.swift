@@ -39,6 +39,7 @@ let modules: [Module] = [
     Module("BPFPrograms", [], foundation: .none),
     Module("Redirection", ["LinuxNetworking", "IPAddressing", "CLibBPF", "BPFPrograms"], foundation: .none),
     Module("PostgreSQL", ["CPostgreSQL"], ["Dispatch"], foundation: .none),
+    Module("CNI", ["IPAddressing"], foundation: .none),
     Module("Authority", ["SPIFFE", "PostgreSQL"], x509.union(["GRDB", "Logging"]), foundation: .whole),
     Module("WorkloadIdentity", ["SPIFFE"], x509.union(["Logging"])),
     Module("MeshFile", ["SPIFFE", "MeshState", "IPAddressing"], ["Yams"]),
@@ -57,7 +58,7 @@ let modules: [Module] = [
         "NodeAgent",
         [
             "SPIFFE", "MeshState", "MeshAPI", "MeshFile", "KubernetesAPI", "Redirection", "LinuxNetworking",
-            "IPAddressing",
+            "IPAddressing", "CNI",
         ],
         ["ServiceLifecycle", "Logging"]
     ),

@@ -34,7 +34,7 @@ struct PackageGraphTests {
     @Test("every directory of sources is a module of the table")
     func complete() throws {
         let known = Set(modules.map(\.name)).union([
-            "culvert", "CLinux", "COpenSSL", "CNGHTTP2", "CPostgreSQL", "CLibBPF",
+            "culvert", "culvert-cni", "CLinux", "COpenSSL", "CNGHTTP2", "CPostgreSQL", "CLibBPF",
         ])
         let found = try FileManager.default.contentsOfDirectory(atPath: Self.sources.path)
         #expect(Set(found).subtracting(known).isEmpty)

@@ -152,6 +152,7 @@ struct AgentRun: AsyncParsableCommand {
                 drainTimeout: drainTimeout.value,
                 onExit: onExit,
                 report: (directory.report, report(choice, recognition, ruled.why)),
+                sandboxServer: try SandboxServer(runDirectory: runDir, logger: logger),
                 logger: logger
             )
             logger.info("Agent started", metadata: ["mesh": "\(mesh)", "directory": "\(runDir)"])
