@@ -181,23 +181,6 @@ struct KubernetesClusterTests {
         #expect(scene.settle().pods == nil)
     }
 
-    @Test("what a new list does not name has gone")
-    func lists() throws {
-        var scene = try KubernetesScene()
-        scene.pod("a", "10.0.0.1")
-        scene.pod("b", "10.0.0.2")
-        scene.service("web", ["10.96.0.1"])
-        scene.settle()
-        scene.cluster.retainPods([ObjectKey(namespace: "shop", name: "b")])
-        scene.cluster.retainServices([])
-        scene.settle()
-        #expect(scene.workloads == ["b"])
-        #expect(scene.service("web") == nil)
-        scene.cluster.retainNamespaces(["open"])
-        scene.settle()
-        #expect(scene.workloads == [])
-    }
-
     @Test("the mesh's ranges are the nodes' and those that services show")
     func ranges() throws {
         var scene = try KubernetesScene()

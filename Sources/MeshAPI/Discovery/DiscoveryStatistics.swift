@@ -30,4 +30,6 @@ public struct DiscoveryStatistics: Hashable, Sendable {
     /// Workloads and services that there are.
     public var resources = 0
     public var lag = Lag()
+
+    public init() {}
 }

@@ -15,10 +15,19 @@ public final class WorkloadDiscoveryClient: Sendable {
         public var isConnected = false
         /// The whole mesh has been received once, and applied.
         public var isSynchronised = false
-        /// Resources that were refused since the client was made.
+        /// Since the client was made.
+        public var responses = 0
+        /// Resources that were told, and removals.
+        public var resources = 0
+        public var removals = 0
+        /// Resources that were refused.
         public var refused = 0
+        /// Connections that have ended.
+        public var disconnections = 0
         /// Why the last connection ended, or none came about.
         public var lastError: String?
+
+        public init() {}
     }
 
     /// What came of asking for an address.
@@ -144,6 +153,9 @@ public final class WorkloadDiscoveryClient: Sendable {
         }
         if !outcome.update.isEmpty { await onUpdate(outcome.update) }
         let askers = state.withLock { state in
+            state.status.responses += 1
+            state.status.resources += response.resources.count
+            state.status.removals += response.removedResources.count
             state.status.refused += outcome.refused.count
             state.status.isSynchronised = state.protocolState.isSynchronised
             let askers = outcome.answered.flatMap { state.askers.removeValue(forKey: $0) ?? [] }
@@ -160,6 +172,7 @@ public final class WorkloadDiscoveryClient: Sendable {
             let before = state.status
             state.status.isConnected = false
             state.status.lastError = reason
+            if before.isConnected { state.status.disconnections += 1 }
             state.outbox = nil
             state.connectionLost = state.connectionLost ?? .now
             return (before.isConnected, before.isConnected || before.lastError != reason)

@@ -133,31 +133,6 @@ extension KubernetesCluster {
         if nodeRanges.removeValue(forKey: name) != nil { areRangesDue = true }
     }
 
-    /// After a list: whatever is not in it has gone meanwhile.
-    public mutating func retainNamespaces(_ names: Set<String>) {
-        for name in namespaces.keys where !names.contains(name) { removeNamespace(name) }
-    }
-
-    public mutating func retainPods(_ keys: Set<ObjectKey>) {
-        for key in Self.keys(pods) where !keys.contains(key) { removePod(key) }
-    }
-
-    public mutating func retainServices(_ keys: Set<ObjectKey>) {
-        for key in Self.keys(services) where !keys.contains(key) { removeService(key) }
-    }
-
-    public mutating func retainEndpointSlices(_ keys: Set<ObjectKey>) {
-        for key in Self.keys(slices) where !keys.contains(key) { removeEndpointSlice(key) }
-    }
-
-    public mutating func retainNodes(_ names: Set<String>) {
-        for name in nodeRanges.keys where !names.contains(name) { removeNode(name) }
-    }
-
-    private static func keys<Facts>(_ objects: [String: [String: Facts]]) -> [ObjectKey] {
-        objects.flatMap { namespace, named in named.keys.map { ObjectKey(namespace: namespace, name: $0) } }
-    }
-
     mutating func warn(_ what: String, _ problem: String) { change.warnings[what] = problem }
 }
 

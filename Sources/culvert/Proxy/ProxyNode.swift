@@ -254,10 +254,12 @@ struct ProxyNode: ServiceLifecycle.Service {
 
     /// Keeps readiness what it is, and says in the log when it changes.
     private func watchStatus() async throws {
+        var meshCounters = MeshCounters(counters)
         var last: String? = ""
         var isNew = true
         while true {
             let mesh = mesh.status
+            meshCounters.show(mesh)
             set(Condition.mesh, mesh.isSynchronised ? nil : mesh.lastError ?? "waiting for the agent's mesh state")
             set(Condition.pods, mesh.isSynchronised ? pods.status.unreadyReason : "waiting for the mesh")
             let obstacles = await identities.obstacles
