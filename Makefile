@@ -13,13 +13,17 @@ TAG ?= latest
 # What the proto compiler wrote is not ours to format.
 FORMATTED = $(shell git ls-files '*.swift' | grep -v '/Generated/')
 
-.PHONY: deps envoy grpcio schemas image bench-deps build demo test fmt check-fmt lint bench bench-capture bench-authority bench-cluster clean
+.PHONY: deps kubectl envoy grpcio schemas image bench-deps build demo test fmt check-fmt lint bench bench-capture bench-authority bench-cluster clean
 
 deps:
 	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^installed ' || true); \
 	if [ -n "$$missing" ]; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES); \
 	fi
+
+# A foreign client of the Kubernetes API for the tests; Debian's is version 1.20.
+kubectl: deps
+	@command -v kubectl > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends kubernetes-client; }
 
 # A foreign peer for the tests and the benchmark.
 envoy: deps
@@ -49,7 +53,7 @@ build: deps
 demo: build
 	.build/release/culvert demo
 
-test: deps envoy grpcio schemas
+test: deps envoy grpcio kubectl schemas
 	swift build --build-tests
 	# In turn: many of them keep both cores, a network namespace or the demo to themselves.
 	@Tests/suite

@@ -11,6 +11,8 @@ struct KubectlTests {
             let resources = try await scene.succeed("api-resources", "--verbs=list", "-o", "name")
             let names = Set(resources.output.split(separator: "\n").map(String.init))
             #expect(names.isSuperset(of: ["pods", "namespaces", "daemonsets.apps", "endpointslices.discovery.k8s.io"]))
+            // Earlier ones read the schemas in OpenAPI version 2 only.
+            guard try await scene.kubectl.minorVersion >= 27 else { return }
             let explained = try await scene.succeed("explain", "pod.spec.containers.ports")
             #expect(explained.output.contains("containerPort"))
         }
@@ -103,13 +105,15 @@ struct KubectlTests {
                 "apply", "-n", scene.namespace, "-f", "-",
                 input: daemonSet.replacing("selector:", with: "selektor: {}\n  selector:"))
             #expect(wrong.error.contains("unknown field \"spec.selektor\""), "\(wrong.error)")
+            _ = try await scene.succeed("delete", "ds", "agent")
+            // Earlier ones read in OpenAPI version 2 whether a server can do that.
+            guard try await scene.kubectl.minorVersion >= 27 else { return }
             let dry = try await scene.succeed(
                 "apply", "--dry-run=server", "-f", "-",
                 input: daemonSet.replacing("name: agent, l", with: "name: other, l"))
             #expect(dry.output.contains("created (server dry run)"))
             let other = try await scene.kubectl("get", "ds", "other", "-n", scene.namespace)
             #expect(!other.succeeded)
-            _ = try await scene.succeed("delete", "ds", "agent")
         }
     }
 
@@ -136,7 +140,7 @@ struct KubectlTests {
             _ = try await scene.succeed("apply", "--server-side", "--field-manager=one", "-f", "-", input: map("{}"))
             let data = try await scene.succeed("get", "cm", "shared", "-o", "json").json["data"]
             #expect(data == ["a": "2", "c": "3"])
-            let managed = try await scene.succeed("get", "cm", "shared", "-o", "json", "--show-managed-fields").json
+            let managed = try await scene.kubectl.request("GET", "\(scene.core)/configmaps/shared").json
             let two = (managed["metadata"]["managedFields"].array ?? []).first { $0["manager"] == "two" }
             #expect(two?["operation"] == "Apply")
             #expect(two?["fieldsV1"]["f:data"] == ["f:a": .object([:]), "f:c": .object([:])])
@@ -209,9 +213,12 @@ struct KubectlTests {
             _ = try await scene.succeed("create", "role", "read", "--verb=get,list", "--resource=pods")
             _ = try await scene.succeed(
                 "create", "rolebinding", "read", "--role=read", "--serviceaccount=\(scene.namespace):reader")
-            let token = try await scene.succeed("create", "token", "reader", "--duration=20m").output
-            let reader = try Kubectl(
-                server, .token(token.split(separator: "\n").map(String.init).first ?? ""), namespace: scene.namespace)
+            let isModern = try await scene.kubectl.minorVersion >= 28
+            let token =
+                isModern
+                ? try await scene.succeed("create", "token", "reader", "--duration=20m").output
+                : try server.token(scene.namespace, serviceAccount: "reader")
+            let reader = try Kubectl(server, .token(token.replacing("\n", with: "")), namespace: scene.namespace)
             #expect(try await reader("get", "pods").succeeded)
             let refused = try await reader("delete", "pod", "one")
             #expect(
@@ -220,8 +227,10 @@ struct KubectlTests {
                     + "in the namespace \"\(scene.namespace)\"\n")
             #expect(try await reader("auth", "can-i", "list", "pods").output == "yes\n")
             #expect(try await reader("auth", "can-i", "delete", "pods").output == "no\n")
-            let me = try await reader("auth", "whoami", "-o", "json").json
-            #expect(me["status"]["userInfo"]["username"] == "system:serviceaccount:\(scene.namespace):reader")
+            if isModern {
+                let me = try await reader("auth", "whoami", "-o", "json").json
+                #expect(me["status"]["userInfo"]["username"] == "system:serviceaccount:\(scene.namespace):reader")
+            }
             let rules = server.usedRules.filter { $0.role == "Role/\(scene.namespace)/read" }
             #expect(Set(rules.map(\.verb)) == ["list"])
         }

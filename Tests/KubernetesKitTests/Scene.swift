@@ -54,7 +54,11 @@ struct Scene {
     }
 
     private func waitForServiceAccount() async throws {
-        try await kubectl("wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=30s")
+        // A controller makes it; older kubectls cannot wait for what is not there yet.
+        for _ in 0..<150 {
+            if try await kubectl("get", "serviceaccount", "default", "-n", namespace).succeeded { return }
+            try await Task.sleep(for: .milliseconds(200))
+        }
     }
 
     var core: String { "/api/v1/namespaces/\(namespace)" }

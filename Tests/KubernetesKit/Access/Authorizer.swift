@@ -80,6 +80,21 @@ final class Authorizer: Sendable {
         return found
     }
 
+    /// Every verb on every resource that a role gives, as uses: without those that were used, what it gives in vain.
+    static func grants(of role: String, rules: [JSON]) -> Set<RuleUse> {
+        var grants: Set<RuleUse> = []
+        for (index, rule) in rules.enumerated() {
+            for verb in (rule["verbs"].array ?? []).compactMap(\.string) {
+                for resource in ((rule["resources"].array ?? []) + (rule["nonResourceURLs"].array ?? [])).compactMap(
+                    \.string)
+                {
+                    grants.insert(RuleUse(role: role, index: index, verb: verb, resource: resource))
+                }
+            }
+        }
+        return grants
+    }
+
     private static func rule(for user: User, _ attributes: Attributes, in state: Storage.State) -> RuleUse? {
         for (role, index, rule) in rules(of: user, namespace: attributes.namespace, in: state)
         where allows(rule, attributes) {

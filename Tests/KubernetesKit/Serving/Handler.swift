@@ -15,6 +15,27 @@ final class Handler: Sendable {
         self.tokens = tokens
     }
 
+    /// Whom a request is made for (`kubectl --as`): only who may impersonate the user and each group may say somebody else.
+    func impersonated(by user: User, name: String?, groups: [String]) throws -> User {
+        guard let name else { return user }
+        var wanted: [Attributes] = []
+        let parts = name.split(separator: ":").map(String.init)
+        if parts.count == 4, parts[0] == "system", parts[1] == "serviceaccount" {
+            wanted.append(
+                Attributes(verb: "impersonate", resource: "serviceaccounts", namespace: parts[2], name: parts[3]))
+        } else {
+            wanted.append(Attributes(verb: "impersonate", resource: "users", name: name))
+        }
+        wanted += groups.map { Attributes(verb: "impersonate", resource: "groups", name: $0) }
+        for attributes in wanted {
+            guard let why = authorizer.denial(user, attributes) else { continue }
+            throw Refusal.forbidden(Resource(attributes.resource, ""), attributes.name, why)
+        }
+        let isAccount = parts.count == 4 && wanted[0].resource == "serviceaccounts"
+        let own = isAccount ? ["system:serviceaccounts", "system:serviceaccounts:\(parts[2])"] : []
+        return User(name: name, groups: (groups.isEmpty ? own : groups) + ["system:authenticated"])
+    }
+
     /// - Parameter warn: takes what is to be sent as `Warning` headers.
     func answer(_ request: ReadRequest, warn: (String) -> Void) throws -> Answer {
         let info = request.info

@@ -25,6 +25,9 @@ struct Responder: HTTPResponder {
 
     private struct ConnectionCut: Error {}
 
+    private static let impersonatedUser = HTTPField.Name("Impersonate-User")!
+    private static let impersonatedGroup = HTTPField.Name("Impersonate-Group")!
+
     func respond(to request: Request, context: ConnectionContext) async throws -> Response {
         let info = RequestInfo(method: request.method, target: request.uri.description)
         var code = 200
@@ -51,6 +54,9 @@ struct Responder: HTTPResponder {
             let certificate = try await context.channel.nioSSL_peerCertificate().get()
             user = try handler.authenticator.user(
                 certificate: try certificate?.toDERBytes(), authorization: request.headers[.authorization])
+            user = try handler.impersonated(
+                by: user, name: request.headers[values: Self.impersonatedUser].first,
+                groups: request.headers[values: Self.impersonatedGroup])
             switch faults.next(verb: info.verb, resource: info.resource, user: user.name) {
             case .refuse(let code, let retryAfter):
                 throw code == 429

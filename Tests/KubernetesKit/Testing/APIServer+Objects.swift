@@ -136,6 +136,13 @@ extension APIServer {
     /// Which rules of which roles have let requests through.
     public var usedRules: Set<RuleUse> { handler.authorizer.used }
 
+    /// What a cluster role gives that no request has needed so far.
+    public func unusedGrants(ofClusterRole name: String) -> Set<RuleUse> {
+        let role = "ClusterRole/" + name
+        let rules = get(.clusterRoles, "", name)?["rules"].array ?? []
+        return Authorizer.grants(of: role, rules: rules).subtracting(usedRules)
+    }
+
     // MARK: Users
 
     /// A bearer token that stands for a user.

@@ -37,6 +37,15 @@ public final class Kubectl: Sendable {
         try await run(["kubectl"] + arguments, input: input, seconds: seconds)
     }
 
+    /// The second number of kubectl's own version: 32, or Debian's 20.
+    public var minorVersion: Int {
+        get async throws {
+            let text = try await run(["kubectl", "version", "--client", "-o", "json"]).json.at("clientVersion.minor")
+                .string
+            return Int((text ?? "").prefix { $0.isNumber }) ?? 0
+        }
+    }
+
     public func run(_ words: [String], input: String = "", seconds: Int = 60) async throws -> ProcessOutput {
         try await Subprocess.run(
             ["/usr/bin/env"] + words, environment: environment, input: input, directory: directory, seconds: seconds)
