@@ -2,7 +2,7 @@ import FoundationEssentials
 import KubernetesKit
 import Testing
 
-@Suite("Who may do what")
+@Suite("Who may do what", .enabled(if: standInIsThere))
 struct AccessTests {
     @Test("no credentials are the anonymous user, who may see the version; credentials that prove nothing are 401")
     func authentication() async throws {

@@ -2,7 +2,7 @@ import FoundationEssentials
 import KubernetesKit
 import Testing
 
-@Suite("The manifests of deploy/", .serialized)
+@Suite("The manifests of deploy/", .serialized, .enabled(if: standInIsThere))
 struct DeployTests {
     private static let overlays =
         String(#filePath.split(separator: "/Tests/KubernetesKitTests")[0]) + "/deploy/overlays/"

@@ -1,7 +1,7 @@
 import KubernetesKit
 import Testing
 
-@Suite("Faults on demand")
+@Suite("Faults on demand", .enabled(if: standInIsThere))
 struct FaultTests {
     @Test("so many requests are refused with 429 or 500, then all is as before")
     func refusals() async throws {

@@ -1,7 +1,7 @@
 import KubernetesKit
 import Testing
 
-@Suite("Lists")
+@Suite("Lists", .enabled(if: standInIsThere))
 struct ListTests {
     @Test(
         "are of one version; items have neither kind nor apiVersion; pages go on where the last ended, in that version")

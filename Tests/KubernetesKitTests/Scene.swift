@@ -100,4 +100,5 @@ struct Scene {
     }
 }
 
+/// Both are programs that `make test` installs.
 let standInIsThere = Kubectl.isInstalled && access("/usr/bin/curl", X_OK) == 0

@@ -1,7 +1,7 @@
 import KubernetesKit
 import Testing
 
-@Suite("Writes")
+@Suite("Writes", .enabled(if: standInIsThere))
 struct WriteTests {
     @Test("an old resourceVersion, another uid, and a name that is taken are 409; a changed nothing is no new version")
     func conflicts() async throws {

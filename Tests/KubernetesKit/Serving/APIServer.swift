@@ -73,8 +73,16 @@ public final class APIServer: Sendable {
     public var port: Int { running.withLock { $0.port } }
     public var url: String { "https://\(configuration.host):\(port)" }
 
-    /// Listens again, on the port that it had.
+    /// Listens again, on the port that it had. That may be somebody else's for a moment: a connection's that is going away.
     public func resume() async throws {
+        for _ in 0..<500 where port != 0 {
+            if (try? await listen()) != nil { return }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        try await listen()
+    }
+
+    private func listen() async throws {
         var tls = TLSConfiguration.makeServerConfiguration(
             certificateChain: try NIOSSLCertificate.fromPEMBytes(Array(credentials.server.certificate.utf8)).map {
                 .certificate($0)

@@ -63,13 +63,13 @@ public final class Kubectl: Sendable {
         public var message: String { json["message"].string ?? "" }
     }
 
-    /// One request of HTTP with this user's credentials.
+    /// One request of HTTP with this user's credentials; what has come after `seconds` is the reply.
     public func request(
         _ method: String, _ path: String, body: JSON? = nil, text: String? = nil,
         contentType: String = "application/json",
-        accept: String = "application/json", headers: [String] = []
+        accept: String = "application/json", headers: [String] = [], seconds: Int = 30
     ) async throws -> Reply {
-        var words = try await curl() + ["-i", "-X", method, "-H", "Accept: \(accept)"]
+        var words = try await curl() + ["--max-time", String(seconds), "-i", "-X", method, "-H", "Accept: \(accept)"]
         let text = text ?? body?.text
         if text != nil { words += ["-H", "Content-Type: \(contentType)", "--data-binary", "@-"] }
         for header in headers { words += ["-H", header] }
@@ -119,7 +119,7 @@ public final class Kubectl: Sendable {
 
     private func curl() async throws -> [String] {
         try await prepare()
-        var words = ["curl", "-s", "--cacert", directory + "/ca", "--max-time", "30"]
+        var words = ["curl", "-s", "--cacert", directory + "/ca"]
         if access(directory + "/certificate", R_OK) == 0 {
             words += ["--cert", directory + "/certificate", "--key", directory + "/key"]
         }
