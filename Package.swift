@@ -128,7 +128,7 @@ let package = Package(
                 product("NIOPosix", "swift-nio"), product("NIOHTTP1", "swift-nio"), product("NIOSSL", "swift-nio-ssl"),
                 product("Yams", "Yams"), logging,
             ],
-            settings: settingsNearFoundation),
+            tests: ["KubernetesKit"], settings: settingsNearFoundation),
         module("Observability", [product("Hummingbird", "hummingbird"), logging]),
         // Protocols, and the two halves of a node.
         module(
@@ -217,7 +217,8 @@ let package = Package(
                 name: "CommandTests",
                 dependencies: [
                     "culvert", "NamespaceKit", "SeededRandom", "IPAddressing", "SPIFFE", "Authority", "MeshAPI",
-                    "Observability", "WorkloadIdentity", "HBONE", "DatabaseKit", x509, asn1, crypto, logging,
+                    "Observability", "WorkloadIdentity", "HBONE", "DatabaseKit", "KubernetesAPI", "KubernetesKit", x509,
+                    asn1, crypto, logging,
                     product("ArgumentParser", "swift-argument-parser"), product("Yams", "Yams"),
                 ] + grpc,
                 swiftSettings: settings),

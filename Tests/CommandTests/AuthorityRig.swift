@@ -79,6 +79,8 @@ final class AuthorityRig: Sendable {
 
     static func running(
         limits: AuthorityLimits = AuthorityLimits(), lifetimes: AuthorityLifetimes = AuthorityLifetimes(),
+        registry: (any PodRegistry)? = nil, nodeTokens: (any NodeTokenReviewer)? = nil,
+        audit: @escaping AuditTrail = { _ in },
         serving services: (CertificateAuthority) -> Services = AuthorityRig.services,
         _ body: (AuthorityRig) async throws -> Void
     ) async throws {
@@ -87,10 +89,15 @@ final class AuthorityRig: Sendable {
         defer { try? FileManager.default.removeItem(atPath: directory) }
         let (pods, world) = (PodTable(), World())
         let home = try AuthorityDirectory(path: directory)
+        var configuration = CertificateAuthority.Configuration(
+            trustDomain: trustDomain, lifetimes: lifetimes, limits: limits)
+        configuration.nodeTokens = nodeTokens
         let authority = try await CertificateAuthority.open(
-            .init(trustDomain: trustDomain, lifetimes: lifetimes, limits: limits), store: home.store, seal: home.seal,
-            pods: pods, clock: { world.now },
-            audit: { event in world.events.withLock { $0.append(event) } })
+            configuration, store: home.store, seal: home.seal, pods: registry ?? pods, clock: { world.now },
+            audit: { event in
+                world.events.withLock { $0.append(event) }
+                audit(event)
+            })
         let identity = try ReplaceableIdentity(try await authority.servingIdentity())
         let loopback = IPAddressing.SocketAddress(.loopback(.v4), port: 0)
         let attestation = try AuthorityTransport.attestation(at: loopback, identity: identity)

@@ -62,6 +62,8 @@ public final class KubernetesClient: Sendable {
         configuration.redirectConfiguration = .disallow
         configuration.decompression = .disabled
         configuration.timeout = .init(connect: TimeAmount(limits.connectTimeout))
+        // Who asks decides when to ask again.
+        configuration.connectionPool.retryConnectionEstablishment = false
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = connections
         if let name = cluster.serverName, let host = APIServerURL(cluster.server).host {
             configuration.dnsOverride = [name: host]

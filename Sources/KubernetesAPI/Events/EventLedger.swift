@@ -95,8 +95,11 @@ struct EventLedger: Sendable {
     }
 
     private mutating func allows(_ reference: ObjectReference, _ now: ContinuousClock.Instant) -> Bool {
-        if objects.count > Self.entriesMax { objects = objects.filter { !$0.value.isFull(at: now) } }
-        if objects.count > Self.entriesMax, objects[reference] == nil { return false }
+        if objects.count >= Self.entriesMax {
+            objects = objects.filter { !$0.value.isFull(at: now) }
+            // What all together may do still holds.
+            if objects.count >= Self.entriesMax { objects = [:] }
+        }
         var object = objects[reference] ?? Allowance(burst: Self.objectBurst, interval: Self.objectInterval, now: now)
         var total = total ?? Allowance(burst: Self.totalBurst, interval: Self.totalInterval, now: now)
         guard object.has(at: now), total.has(at: now) else {

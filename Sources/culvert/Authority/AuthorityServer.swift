@@ -16,7 +16,9 @@ import struct NIOCore.IOError
 /// The running authority: its three listeners, its maintenance, and the pods it follows. Ends orderly on graceful shutdown.
 struct AuthorityServer: ServiceLifecycle.Service {
     let authority: CertificateAuthority
-    let pods: MeshFilePodRegistry
+    let pods: any FollowingPodRegistry
+    /// nil: not on Kubernetes.
+    let cluster: ClusterAuthority?
     let identity: ReplaceableIdentity
     let addresses: Addresses
     /// Workloads that may administer over the network; the admin socket's users may in any case.
@@ -96,6 +98,9 @@ struct AuthorityServer: ServiceLifecycle.Service {
                 }
                 if let address = addresses.health { group.addTask { try await serveHealth(at: address) } }
                 group.addTask { await cancelWhenGracefulShutdown { await pods.run() } }
+                if let cluster, let bundles = try? authority.bundle.updates() {
+                    group.addTask { await cancelWhenGracefulShutdown { await cluster.run(bundles: bundles) } }
+                }
                 group.addTask { await cancelWhenGracefulShutdown { await federation.run() } }
                 if let endpoint {
                     group.addTask { try await cancelWhenGracefulShutdown { try await endpoint.run() } }
@@ -132,10 +137,12 @@ struct AuthorityServer: ServiceLifecycle.Service {
     private func serveHealth(at address: IPAddressing.SocketAddress) async throws {
         let health = AuthorityHealth(authority)
         let server = ObservabilityServer.all(
-            obstacle: { await health.obstacle },
-            metrics: { [authority] in
-                AuthorityMetrics.page(
-                    authority.status(), authority.counts, isReady: await health.obstacle == nil, now: Date())
+            obstacle: { [pods] in
+                if let obstacle = pods.obstacle { obstacle } else { await health.obstacle }
+            },
+            metrics: { [authority, pods] in
+                let isReady = if pods.obstacle == nil { await health.obstacle == nil } else { false }
+                return AuthorityMetrics.page(authority.status(), authority.counts, isReady: isReady, now: Date())
             }, host: "\(address.ip)", port: Int(address.port), logger: logger)
         do {
             try await server.run()

@@ -4,7 +4,7 @@ import MeshFile
 import Synchronization
 
 /// The mesh file's pods, as the authority sees them; follows the file's changes while `run` runs.
-final class MeshFilePodRegistry: PodRegistry {
+final class MeshFilePodRegistry: FollowingPodRegistry {
     private let pods: Mutex<Pods>
     private let path: String
     private let logger: Logger
@@ -14,6 +14,9 @@ final class MeshFilePodRegistry: PodRegistry {
         self.path = path
         self.logger = logger
     }
+
+    /// The file was read before the authority began.
+    var obstacle: String? { nil }
 
     func pod(uid: String) -> RegisteredPod? { pods.withLock { $0.byUID[uid] } }
 

@@ -24,6 +24,11 @@ final class AuthoritySession: IdentitySource {
         let bundleFile: String
         let joinTokenFile: String?
         let stateDirectory: String
+        /// The projected token of this pod's service account, by which an authority on Kubernetes knows its node; in place of a join token.
+        var kubernetesTokenFile: String?
+
+        /// Read at each attestation: the kubelet replaces a projected token, the operator a used one.
+        var tokenFile: String? { kubernetesTokenFile ?? joinTokenFile }
     }
 
     private let settings: Settings

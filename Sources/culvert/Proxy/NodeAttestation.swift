@@ -67,11 +67,11 @@ struct NodeAttestation: Sendable {
             } catch {
                 try Task.checkCancellation()
                 guard isBeyondRenewal(svid, error) else { throw error }
-                guard let file = settings.joinTokenFile, TextFile.exists(file) else { throw error }
+                guard let file = settings.tokenFile, TextFile.exists(file) else { throw error }
                 do {
                     return try await attest()
                 } catch let second {
-                    throw CommandFailure("\(explained(error, svid)); the join token there does not help: \(second)")
+                    throw CommandFailure("\(explained(error, svid)); the token there does not help: \(second)")
                 }
             }
         }
@@ -102,7 +102,7 @@ struct NodeAttestation: Sendable {
     private static let tokenInterval = Duration.seconds(1)
 
     private var joinToken: String? {
-        settings.joinTokenFile.flatMap { try? TextFile.read($0) }.map { String($0.prefix { !$0.isWhitespace }) }
+        settings.tokenFile.flatMap { try? TextFile.read($0) }.map { String($0.prefix { !$0.isWhitespace }) }
     }
 
     private func isBeyondRenewal(_ svid: X509SVID, _ error: any Error) -> Bool {
@@ -130,6 +130,8 @@ struct NodeAttestation: Sendable {
                 "if its root was replaced, put its present bundle (“culvert ca bundle” there) in \(settings.bundleFile)"
         }
         guard let svid, isDisowned(svid, error) else { return nil }
+        // It attests again by itself, with the token that it is given.
+        guard settings.kubernetesTokenFile == nil else { return nil }
         let place = settings.joinTokenFile ?? "a file that --join-token-file names"
         return "this node's certificate is under a root that was replaced: put a new join token "
             + "(“culvert ca token create --node \(settings.node)” there) in \(place)"
@@ -168,8 +170,9 @@ struct NodeAttestation: Sendable {
 
     private func attest() async throws -> Outcome {
         // Read at each attempt: the operator may put a fresh token where a used one was.
-        guard let file = settings.joinTokenFile else {
-            throw CommandFailure("this node has no certificate yet, and --join-token-file was not given")
+        guard let file = settings.tokenFile else {
+            throw CommandFailure(
+                "this node has no certificate yet, and neither --join-token-file nor --kubernetes-token-file was given")
         }
         let token = String(try TextFile.read(file).prefix { !$0.isWhitespace })
         let id = try nodeID

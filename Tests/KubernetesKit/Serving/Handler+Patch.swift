@@ -20,6 +20,14 @@ extension Handler {
                     Resource("", "PatchOptions", group: "meta.k8s.io"), "",
                     [.required("fieldManager", "is required for apply patch")])
             }
+            // An apply that makes the object needs the right to create it, beside that to patch.
+            if registry.storage.read({ $0.object(resource, namespace, info.name) }) == nil {
+                var attributes = info.attributes
+                attributes.verb = "create"
+                if let why = authorizer.denial(request.user, attributes) {
+                    throw Refusal.forbidden(resource, info.name, why)
+                }
+            }
             return try registry.apply(resource, namespace, info.name, subresource: info.subresource, body, options)
         }
         guard !options.isForced else {

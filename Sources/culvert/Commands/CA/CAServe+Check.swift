@@ -37,7 +37,7 @@ extension CAServe {
 
     private func meshDomain() -> (TrustDomain?, AuthorityPreflight.Problem?) {
         do throws(CommandFailure) {
-            return (try domain(try loadedMesh()), nil)
+            return (try domain(), nil)
         } catch {
             return (nil, .init(error.description, hint: error.hint))
         }
@@ -90,7 +90,7 @@ extension CAServe {
         var problems: [AuthorityPreflight.Problem] = []
         do throws(CommandFailure) {
             for name in servingName { _ = try Self.name(name) }
-            for text in adminID { _ = try AdminAuthorization.id(text, of: domain(loadedMesh())) }
+            for text in adminID { _ = try AdminAuthorization.id(text, of: domain()) }
             for relationship in federate { _ = try FederationRelationship(relationship) }
         } catch {
             problems.append(.init(error.description, hint: error.hint))

@@ -25,6 +25,10 @@ struct CAServe: AsyncParsableCommand {
             A node attests once with a join token and gets an identity of its own; then it gets the identities of the pods \
             that the mesh file places on it, and no others.
 
+            With --kubernetes the API server says which pods run where, and it takes no join tokens: a proxy shows the projected \
+            token of its service account (audience culvert-ca), which names its pod and node. docs/kubernetes-rbac.md lists \
+            the rights that this needs.
+
             Several authorities may serve one trust domain on one PostgreSQL database, each with a --data directory that has \
             the same authority.key. All of them sign; one at a time renews intermediates and rotates roots, and when it \
             ends another goes on. Over TCP the database has to prove its name (sslmode=verify-full) unless the URL says \
@@ -43,6 +47,7 @@ struct CAServe: AsyncParsableCommand {
               culvert ca serve --data /var/lib/culvert --mesh mesh.yaml
               culvert ca serve --data ca --trust-domain example.org --mesh mesh.yaml --listen 10.0.0.1:15012 \\
                 --attest-listen 10.0.0.1:15011
+              culvert ca serve --kubernetes --data /var/lib/culvert --trust-domain example.org
               culvert ca serve --data ca --mesh mesh.yaml --ca-dir /etc/cacerts
               culvert ca serve --data ca --mesh mesh.yaml --leaf-ttl 10m --intermediate-ttl 24h
               culvert ca serve --data ca --mesh mesh.yaml --store-password-file db.password \\
@@ -76,7 +81,9 @@ struct CAServe: AsyncParsableCommand {
     var trustDomain: String?
 
     @Option(help: ArgumentHelp("The mesh file: which pods exist, and on which nodes.", valueName: "file"))
-    var mesh: String
+    var mesh: String?
+
+    @OptionGroup(title: "Kubernetes") var cluster: ClusterOptions
 
     @Option(help: ArgumentHelp("Where attested nodes connect.", valueName: "ip:port"))
     var listen = "0.0.0.0:15012"
@@ -178,6 +185,13 @@ struct CAServe: AsyncParsableCommand {
         guard federationCert == nil || federationListen != nil else {
             throw ValidationError("--federation-cert is for --federation-listen")
         }
+        guard (mesh == nil) == cluster.kubernetes else {
+            throw ValidationError(
+                "give --mesh or --kubernetes, one of them: which pods there are decides who gets which identity")
+        }
+        guard !cluster.kubernetes || trustDomain != nil else {
+            throw ValidationError("--kubernetes needs --trust-domain: no mesh file says it")
+        }
         guard crl == nil || caDir != nil else { throw ValidationError("--crl goes with --ca-dir") }
         guard caDir == nil || storing.store == nil else {
             throw ValidationError(
@@ -212,8 +226,7 @@ struct CAServe: AsyncParsableCommand {
         let addresses = AuthorityServer.Addresses(
             nodes: try address(listen, "--listen"), attestation: try address(attestListen, "--attest-listen"),
             adminSocket: adminSocket, health: try healthListen.map { try address($0, "--health-listen") })
-        let meshFile = try loadedMesh()
-        let domain = try domain(meshFile)
+        let domain = try domain()
         let administrators = Set(
             try adminID.map { text throws(CommandFailure) in try AdminAuthorization.id(text, of: domain) })
         try makeDirectory(data, "--data")
@@ -221,9 +234,10 @@ struct CAServe: AsyncParsableCommand {
             separator: "/")
         if !parent.isEmpty { try makeDirectory(parent, "--admin-socket") }
         try AdminSocket.clear(adminSocket)
-        let pods = MeshFilePodRegistry(meshFile, path: mesh, logger: logger)
+        let cluster = try clusterAuthority(logger: logger)
+        let pods: any FollowingPodRegistry = try cluster?.pods ?? meshPods(logger: logger)
         let plugin = try plugin()
-        let authority = try await opened(domain, pods: pods, plugin: plugin?.files, logger: logger)
+        let authority = try await opened(domain, pods: pods, cluster: cluster, plugin: plugin?.files, logger: logger)
         let feed = authority.bundle
         let federation = try Federation(
             federate.map { argument throws(CommandFailure) in try FederationRelationship(argument) }, of: domain,
@@ -235,7 +249,7 @@ struct CAServe: AsyncParsableCommand {
             try PublishedFile.write(authority.bundle.current.pem(), to: bundleFile, mode: 0o644)
             let identity = try ReplaceableIdentity(try await authority.servingIdentity())
             return AuthorityServer(
-                authority: authority, pods: pods, identity: identity, addresses: addresses,
+                authority: authority, pods: pods, cluster: cluster, identity: identity, addresses: addresses,
                 administrators: administrators,
                 examiner: AuthorityExaminer(authority: authority, dataDirectory: data, adminSocket: adminSocket),
                 plugin: plugin, bundleFile: bundleFile, federation: federation,
@@ -250,7 +264,8 @@ struct CAServe: AsyncParsableCommand {
     }
 
     private func opened(
-        _ domain: TrustDomain, pods: MeshFilePodRegistry, plugin: PluginFiles?, logger: Logger
+        _ domain: TrustDomain, pods: any FollowingPodRegistry, cluster: ClusterAuthority?, plugin: PluginFiles?,
+        logger: Logger
     ) async throws -> CertificateAuthority {
         let audit = AuthorityAuditLog(logger: Logger(label: "culvert.ca.audit"))
         do {
@@ -263,9 +278,13 @@ struct CAServe: AsyncParsableCommand {
                 trustDomain: domain, lifetimes: lifetimes, nodeGrace: nodeGrace.value, rotation: rotation)
             configuration.plugin = plugin
             configuration.servingNames = try servingName.map(Self.name)
+            configuration.nodeTokens = cluster?.attestor
             return try await CertificateAuthority.open(
                 configuration, store: home.store, seal: home.seal, pods: pods,
-                audit: { audit.record($0) })
+                audit: { event in
+                    audit.record(event)
+                    cluster?.tell(event)
+                })
         } catch let error as SealingKeyFileError {
             throw CommandFailure("\(error)", hint: error.hint)
         } catch let error as StoreError {
@@ -322,22 +341,6 @@ struct CAServe: AsyncParsableCommand {
         return BundleEndpointService(
             settings: .init(address: try address(federationListen, "--federation-listen"), certificate: files),
             authority: authority, identity: identity, logger: logger)
-    }
-
-    func loadedMesh() throws(CommandFailure) -> MeshFile {
-        do { return try MeshFile.load(path: mesh) } catch { throw CommandFailure("\(error)") }
-    }
-
-    func domain(_ mesh: MeshFile) throws(CommandFailure) -> TrustDomain {
-        guard let name = trustDomain else { return mesh.trustDomain }
-        let domain: TrustDomain
-        do { domain = try TrustDomain.forNewAuthority(name) } catch { throw CommandFailure("--trust-domain: \(error)") }
-        guard domain == mesh.trustDomain else {
-            throw CommandFailure(
-                "--trust-domain is \(domain), but the mesh file's trust domain is \(mesh.trustDomain)",
-                hint: "leave --trust-domain out, or correct \(self.mesh)")
-        }
-        return domain
     }
 
     func address(_ text: String, _ option: String) throws(CommandFailure) -> IPAddressing.SocketAddress {

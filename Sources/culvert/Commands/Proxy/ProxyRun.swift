@@ -85,6 +85,12 @@ struct ProxyRun: AsyncParsableCommand {
     @Option(help: ArgumentHelp("A join token, needed until the node has attested.", valueName: "file"))
     var joinTokenFile: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "On Kubernetes, in place of a join token: the projected token of this pod's service account, for the audience culvert-ca.",
+            valueName: "file"))
+    var kubernetesTokenFile: String?
+
     @Option(help: ArgumentHelp("Where the node's own certificate and key are kept.", valueName: "dir"))
     var stateDir = "/var/lib/culvert/proxy"
 
@@ -128,9 +134,13 @@ struct ProxyRun: AsyncParsableCommand {
         switch caProtocol {
         case .culvert where caTokenFile != nil || caServerName != nil || clusterID != nil:
             throw ValidationError("--ca-token-file, --ca-server-name and --cluster-id are for --ca-protocol istio")
-        case .istio where caAttest != nil || joinTokenFile != nil:
+        case .istio where caAttest != nil || joinTokenFile != nil || kubernetesTokenFile != nil:
             throw ValidationError(
-                "--ca-attest and --join-token-file are for --ca-protocol culvert; see --ca-token-file")
+                """
+                --ca-attest, --join-token-file and --kubernetes-token-file are for --ca-protocol culvert; see --ca-token-file
+                """)
+        case .culvert where joinTokenFile != nil && kubernetesTokenFile != nil:
+            throw ValidationError("give --join-token-file or --kubernetes-token-file, not both")
         default: break
         }
         guard !node.isEmpty else { throw ValidationError("--node names no node") }
@@ -189,7 +199,9 @@ struct ProxyRun: AsyncParsableCommand {
             ?? SocketAddress(authority.ip, port: AuthorityPort.attestation)
         return AuthoritySession.Settings(
             node: node, trustDomain: domain, authority: authority, attestation: attestation,
-            bundle: try bundle(of: domain), bundleFile: caBundle, joinTokenFile: joinTokenFile, stateDirectory: stateDir
+            bundle: try bundle(of: domain), bundleFile: caBundle, joinTokenFile: joinTokenFile,
+            stateDirectory: stateDir,
+            kubernetesTokenFile: kubernetesTokenFile
         )
     }
 

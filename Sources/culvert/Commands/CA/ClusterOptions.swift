@@ -1,0 +1,90 @@
+import ArgumentParser
+import Glibc
+import KubernetesAPI
+
+/// `culvert ca serve`'s options for an authority on Kubernetes.
+struct ClusterOptions: ParsableArguments {
+    @Flag(
+        help: """
+            Take the pods from the Kubernetes API in place of --mesh, know nodes by the projected tokens of their proxies, and keep the \
+            trust bundle in a ConfigMap of each enrolled namespace. Needs --trust-domain.
+            """)
+    var kubernetes = false
+
+    @Option(
+        help: ArgumentHelp(
+            "The cluster's API server; by default KUBECONFIG, the pod's service account, or ~/.kube/config.",
+            valueName: "file"))
+    var kubeconfig: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The label that enrols a namespace with “true”, and takes a single pod out with “false”.", valueName: "key")
+    )
+    var enrolmentLabel = Self.defaultLabel
+
+    @Option(
+        help: ArgumentHelp(
+            "A service account whose pods may attest the nodes that they run on; by default culvert-proxy of this namespace; repeatable.",
+            valueName: "namespace:name"))
+    var nodeAccount: [String] = []
+
+    @Option(help: ArgumentHelp("The audience of the proxies' tokens.", valueName: "name"))
+    var tokenAudience = Self.defaultAudience
+
+    @Option(help: ArgumentHelp("The ConfigMap that has the trust bundle.", valueName: "name"))
+    var bundleConfigMap = Self.defaultBundle
+
+    static let defaultLabel = "culvert.dev/mtls-enabled"
+    static let defaultAudience = "culvert-ca"
+    static let defaultBundle = "culvert-trust-bundle"
+    static let defaultAccount = "culvert-proxy"
+
+    func validate() throws {
+        guard kubernetes else {
+            let given: [(String, Bool)] = [
+                ("--kubeconfig", kubeconfig != nil), ("--enrolment-label", enrolmentLabel != Self.defaultLabel),
+                ("--node-account", !nodeAccount.isEmpty), ("--token-audience", tokenAudience != Self.defaultAudience),
+                ("--bundle-config-map", bundleConfigMap != Self.defaultBundle),
+            ]
+            guard let stray = given.first(where: \.1) else { return }
+            throw ValidationError("\(stray.0) goes with --kubernetes")
+        }
+        guard !enrolmentLabel.isEmpty else { throw ValidationError("--enrolment-label is empty") }
+        guard !tokenAudience.isEmpty else { throw ValidationError("--token-audience is empty") }
+        for text in nodeAccount where ServiceAccountName(text) == nil {
+            throw ValidationError("--node-account: “\(text)” is no NAMESPACE:NAME of a service account")
+        }
+    }
+
+    func cluster(environment: [String: String]) throws(CommandFailure) -> ClusterConfiguration {
+        do {
+            return try ClusterConfiguration.load(kubeconfig: kubeconfig, environment: environment)
+        } catch {
+            throw CommandFailure(
+                "\(error)", hint: "run it in a pod with a service account, or name a kubeconfig with --kubeconfig")
+        }
+    }
+
+    func settings(
+        _ cluster: ClusterConfiguration, environment: [String: String]
+    ) -> ClusterAuthority.Settings {
+        let home = environment["POD_NAMESPACE"].flatMap { $0.isEmpty ? nil : $0 } ?? cluster.namespace
+        let accounts = nodeAccount.compactMap { ServiceAccountName($0) }
+        return ClusterAuthority.Settings(
+            enrolmentLabel: enrolmentLabel, audience: tokenAudience,
+            accounts: accounts.isEmpty
+                ? [ServiceAccountName(namespace: home, name: Self.defaultAccount)] : Set(accounts),
+            bundleName: bundleConfigMap, home: home, instance: environment["HOSTNAME"] ?? "culvert-ca")
+    }
+
+    /// This process's, as far as clusters are concerned.
+    static var environment: [String: String] {
+        let names = [
+            "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS", "HOME",
+            "POD_NAMESPACE", "HOSTNAME",
+        ]
+        return Dictionary(
+            uniqueKeysWithValues: names.compactMap { name in getenv(name).map { (name, String(cString: $0)) } })
+    }
+}
