@@ -214,7 +214,7 @@ struct ClusterLoadTests {
 
             start = .now
             var following = Task { await client.run() }
-            #expect(await patiently { client.status.isSynchronised })
+            #expect(await patiently { client.status.isSynchronised }, "\(client.status)")
             note("first_synchronisation_ms", since: start)
             figures.append(("proxy_kib", Double(ProcessUse().residentKiB - published.residentKiB)))
             #expect(proxy.mesh.workloadCount == load.pods)

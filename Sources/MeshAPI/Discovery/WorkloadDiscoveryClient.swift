@@ -108,7 +108,12 @@ public final class WorkloadDiscoveryClient: Sendable {
     private func follow() async throws {
         let transport = try HTTP2ClientTransport.Posix(
             target: .unixDomainSocket(path: socketPath, authority: "localhost"),
-            transportSecurity: .plaintext
+            transportSecurity: .plaintext,
+            // A mesh comes in one message of many megabytes: by the defaults, in thousands of frames, every fourth of which is waited for.
+            config: .defaults { config in
+                config.http2.maxFrameSize = 1 << 18
+                config.http2.targetWindowSize = 8 << 20
+            }
         )
         var options = CallOptions.defaults
         options.maxResponseMessageBytes = Self.responseBytesMax
