@@ -196,7 +196,9 @@ let package = Package(
                 name: "KubernetesKit",
                 dependencies: [
                     x509, asn1, crypto, logging, product("Hummingbird", "hummingbird"),
-                    product("HummingbirdTLS", "hummingbird"), product("NIOCore", "swift-nio"),
+                    product("HummingbirdTLS", "hummingbird"), product("HummingbirdHTTP2", "hummingbird"),
+                    product("HummingbirdCore", "hummingbird"),
+                    product("NIOCore", "swift-nio"),
                     product("NIOPosix", "swift-nio"),
                     product("NIOSSL", "swift-nio-ssl"), product("Yams", "Yams"),
                 ],

@@ -45,6 +45,9 @@ struct APIServerStandIn: AsyncParsableCommand {
     @Flag(help: "Pods go as soon as they are deleted; without it, when \"confirm\" says so.")
     var immediateDeletion = false
 
+    @Flag(help: "Speak HTTP/1.1 only.")
+    var withoutHTTP2 = false
+
     @Flag(help: "Keep running when the input ends.")
     var ignoresInput = false
 
@@ -57,6 +60,7 @@ struct APIServerStandIn: AsyncParsableCommand {
         configuration.host = String(listen[..<colon])
         configuration.port = port
         configuration.alternativeHosts = host
+        configuration.hasHTTP2 = !withoutHTTP2
         configuration.kubelet = immediateDeletion ? .immediate : .confirmed
         let server = try await APIServer.start(configuration)
         for file in seed { try server.create(yaml: try String(contentsOfFile: file, encoding: .utf8)) }

@@ -177,7 +177,7 @@ struct KubectlTests {
 
     @Test("delete waits until the pod is gone; a namespace takes its contents along")
     func delete() async throws {
-        var configuration = APIServer.Configuration()
+        var configuration = APIServer.Configuration.both
         configuration.kubelet = .immediate
         try await Scene.run(configuration) { scene in
             try await scene.create(scene.pod("one"))

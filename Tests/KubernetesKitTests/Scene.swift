@@ -14,7 +14,7 @@ struct Scene {
     static var isForeign: Bool { getenv("KUBECONFIG_UNDER_TEST") != nil }
 
     static func run(
-        _ configuration: APIServer.Configuration = .init(), _ body: (Scene) async throws -> Void
+        _ configuration: APIServer.Configuration = .both, _ body: (Scene) async throws -> Void
     ) async throws {
         let namespace = "conformance-\(UInt32.random(in: 0..<(.max)))"
         if let path = getenv("KUBECONFIG_UNDER_TEST") {
@@ -45,7 +45,7 @@ struct Scene {
 
     /// The stand-in, for what only it can do.
     static func runStandIn(
-        _ configuration: APIServer.Configuration = .init(), _ body: (Scene, APIServer) async throws -> Void
+        _ configuration: APIServer.Configuration = .both, _ body: (Scene, APIServer) async throws -> Void
     ) async throws {
         try await run(configuration) { scene in
             guard let server = scene.server else { return }
@@ -102,3 +102,12 @@ struct Scene {
 
 /// Both are programs that `make test` installs.
 let standInIsThere = Kubectl.isInstalled && access("/usr/bin/curl", X_OK) == 0
+
+extension APIServer.Configuration {
+    /// HTTP/2 and HTTP/1.1: kubectl and curl take the former.
+    static var both: Self {
+        var configuration = Self()
+        configuration.hasHTTP2 = true
+        return configuration
+    }
+}

@@ -1,4 +1,6 @@
 internal import Hummingbird
+internal import HummingbirdCore
+internal import HummingbirdHTTP2
 internal import HummingbirdTLS
 internal import Logging
 internal import NIOCore
@@ -10,7 +12,7 @@ internal import Synchronization
 /// One cluster, in memory. It listens from `start` until `stop`; `suspend` and `resume` take it away and bring it back, on the same
 /// port and with the same objects.
 ///
-/// What the real one has, and this one has not: protobuf but in requests of a few kinds (415), HTTP/2, further versions and custom resources, schemas in
+/// What the real one has, and this one has not: protobuf but in requests of a few kinds (415), further versions and custom resources, schemas in
 /// OpenAPI version 2, admission webhooks, the check that nobody grants more than they have, quotas, garbage collection by owner, and
 /// controllers: nothing makes pods of a DaemonSet, and a pod is Running when somebody writes so. Namespaces are emptied, service
 /// accounts and roots made in them, and pods taken away as `KubeletMode` says. The node authorizer's place is taken by RBAC.
@@ -24,6 +26,8 @@ public final class APIServer: Sendable {
         /// Changes of one resource that watches can begin after.
         public var historyMax = 10_000
         public var kubelet = KubeletMode.confirmed
+        /// HTTP/2 for clients that offer it, as the real server has it; otherwise HTTP/1.1 only.
+        public var hasHTTP2 = false
 
         public init() {}
     }
@@ -98,8 +102,7 @@ public final class APIServer: Sendable {
         let wanted = port == 0 ? configuration.port : port
         let application = Application(
             responder: Responder(handler: handler, faults: faults, log: log),
-            server: try .tls(
-                .http1(configuration: .init(additionalChannelHandlers: [ClosedInput()])), tlsConfiguration: tls),
+            server: try server(tls),
             configuration: .init(address: .hostname(configuration.host, port: wanted), reuseAddress: true),
             onServerRunning: { channel in
                 continuation.yield(channel.localAddress?.port ?? 0)
@@ -115,6 +118,13 @@ public final class APIServer: Sendable {
         }
         try await task.value
         throw Refusal.internalError("the server ended before it listened")
+    }
+
+    private func server(_ tls: TLSConfiguration) throws -> HTTPServerBuilder {
+        let streams = HTTP1Channel.Configuration(additionalChannelHandlers: [ClosedInput()])
+        return configuration.hasHTTP2
+            ? try .http2Upgrade(tlsConfiguration: tls, configuration: .init(streamConfiguration: streams))
+            : try .tls(.http1(configuration: streams), tlsConfiguration: tls)
     }
 
     /// Closes the listener and every connection; what is stored stays.

@@ -44,6 +44,8 @@ struct Responder: HTTPResponder {
             handler.registry.storage.wakeWaits()
         }
         var cutsBody = false
+        var connection = context.channel
+        var isStream = false
         do {
             let buffer: ByteBuffer
             do {
@@ -51,7 +53,8 @@ struct Responder: HTTPResponder {
             } catch is NIOTooManyBytesError {
                 throw Refusal.tooLarge("Request entity too large: limit is \(Decoding.bodyMax)")
             }
-            let certificate = try await context.channel.nioSSL_peerCertificate().get()
+            (connection, isStream) = try await Self.connection(of: context.channel)
+            let certificate = try await connection.nioSSL_peerCertificate().get()
             user = try handler.authenticator.user(
                 certificate: try certificate?.toDERBytes(), authorization: request.headers[.authorization])
             user = try handler.impersonated(
@@ -66,7 +69,7 @@ struct Responder: HTTPResponder {
                         message: "an error that a test asked for", retryAfter: retryAfter)
             case .stall: await faults.stall { handler.registry.storage.wakeWaits() }
             case .close:
-                context.channel.close(promise: nil)
+                connection.close(promise: nil)
                 throw ConnectionCut()
             case .cutBody: cutsBody = true
             case nil: break
@@ -76,7 +79,7 @@ struct Responder: HTTPResponder {
                 info: info, user: user, accept: request.headers[.accept], contentType: media, userAgent: userAgent,
                 body: Array(buffer.readableBytesView))
             let answer = try handler.answer(read) { warnings.append($0) }
-            var response = response(for: answer, channel: context.channel, cutsBody: cutsBody)
+            var response = response(for: answer, channel: context.channel, isStream: isStream, cutsBody: cutsBody)
             for warning in warnings {
                 let quoted = warning.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"")
                 if let name = HTTPField.Name("Warning") {
@@ -93,7 +96,14 @@ struct Responder: HTTPResponder {
         }
     }
 
-    private func response(for answer: Answer, channel: any Channel, cutsBody: Bool) -> Response {
+    /// The TLS connection of a request: in HTTP/2 its channel is only a stream of that.
+    private static func connection(of channel: any Channel) async throws -> (any Channel, isStream: Bool) {
+        let isConnection = channel.pipeline.handler(type: NIOSSLServerHandler.self).map { _ in true }
+        if try await isConnection.recover({ _ in false }).get() { return (channel, false) }
+        return (channel.parent ?? channel, true)
+    }
+
+    private func response(for answer: Answer, channel: any Channel, isStream: Bool, cutsBody: Bool) -> Response {
         switch answer {
         case .json(let bytes, let code, let contentType):
             let headers: HTTPFields = [.contentType: contentType, .cacheControl: "no-cache, private"]
@@ -108,10 +118,9 @@ struct Responder: HTTPResponder {
                     throw ConnectionCut()
                 })
         case .watch(let watching):
-            // Its connection is used for nothing after it.
-            let headers: HTTPFields = [
-                .contentType: "application/json", .cacheControl: "no-cache, private", .connection: "close",
-            ]
+            var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-cache, private"]
+            // Its connection is used for nothing after it, where it has one of its own.
+            if !isStream { headers[.connection] = "close" }
             return Response(
                 status: .ok, headers: headers,
                 body: .init { writer in
