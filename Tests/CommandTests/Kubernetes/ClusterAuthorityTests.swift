@@ -5,6 +5,7 @@ import KubernetesAPI
 import KubernetesKit
 import Logging
 import MeshAPI
+import Observability
 import SPIFFE
 import Testing
 import WorkloadIdentity
@@ -166,6 +167,33 @@ struct ClusterAuthorityTests {
                         }
                     })
             }
+        }
+    }
+
+    @Test("a proxy attests by its token file, and again with the same token when the authority has forgotten its node")
+    func proxy() async throws {
+        try await ClusterScene.running { scene in
+            let rig = scene.rig
+            let file = "\(rig.directory)/token"
+            // What the kubelet has not written yet is waited for.
+            let session = AuthoritySession(
+                settings: .init(
+                    node: "node-1", trustDomain: AuthorityRig.trustDomain, authority: rig.nodes,
+                    attestation: rig.attestation, bundle: rig.authority.bundle.current,
+                    bundleFile: "\(rig.directory)/bundle.pem", joinTokenFile: nil,
+                    stateDirectory: "\(rig.directory)/state", kubernetesTokenFile: file),
+                leaves: LeafRegister(), readiness: Readiness(conditions: ["authority"]),
+                logger: AuthorityRig.silent, onTrust: { _ in })
+            let task = Task { try await session.run { _ in } }
+            defer { task.cancel() }
+            let token = try scene.proxyToken("proxy-1", on: "node-1")
+            try Data(token.utf8).write(to: URL(filePath: file), options: .atomic)
+            #expect(await eventually { !rig.authority.bundle.followers.isEmpty })
+            let first = try #require(try rig.record("node-1")).serial
+            try await rig.authority.evict(NodeName("node-1"), reason: "test", by: .thisProcess)
+            #expect(
+                await eventually { (try? rig.record("node-1")).map { $0.serial != first && $0.hasAttested } ?? false })
+            #expect(await eventually { !rig.authority.bundle.followers.isEmpty })
         }
     }
 
