@@ -49,6 +49,7 @@ image:
 
 build: deps
 	swift build -c release --static-swift-stdlib --product culvert
+	swift build -c release --static-swift-stdlib --product culvert-cni
 
 demo: build
 	.build/release/culvert demo

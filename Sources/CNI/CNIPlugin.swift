@@ -111,8 +111,19 @@ public enum CNIPlugin {
 
     private static func sandbox(of request: CNIRequest) -> SandboxNote? {
         request.pod.map {
-            SandboxNote(netns: request.netns, container: request.container, pod: $0, addresses: request.addresses)
+            SandboxNote(
+                netns: resolved(request.netns), container: request.container, pod: $0, addresses: request.addresses)
         }
+    }
+
+    /// Without links on the way, such as /var/run: the agent sees the same directories, and not the same links. The last part may be one of
+    /// /proc's, which lead nowhere by name.
+    private static func resolved(_ path: String) -> String {
+        guard let slash = path.lastIndex(of: "/"), slash != path.startIndex,
+            let directory = realpath(String(path[..<slash]), nil)
+        else { return path }
+        defer { free(directory) }
+        return String(cString: directory) + path[slash...]
     }
 
     private static func ask(

@@ -80,11 +80,13 @@ final class PluginProcessTests {
     @Test(
         "ADD returns what the plugin before it has, when the agent says so; the agent finds the pod's namespace noted")
     func add() throws {
-        let (output, heard) = try withAgent([.ready]) { try plugin("ADD", netns: "/run/netns/cni-1") }
+        // As most runtimes name it, by a link that the agent's container has not.
+        #expect(symlink("cni", run + "/link") == 0)
+        let (output, heard) = try withAgent([.ready]) { try plugin("ADD", netns: run + "/link/cni-1") }
         #expect(output.text == Self.result + "\n" && output.status == 0)
         #expect(heard.map(\.kind) == [.add])
         let note = try #require(SandboxNote.read(uid: "u1", in: run + "/cni"))
-        #expect(note == heard.first?.sandbox && note.netns == "/run/netns/cni-1" && note.container == "c1")
+        #expect(note == heard.first?.sandbox && note.netns == run + "/cni/cni-1" && note.container == "c1")
         #expect(note.addresses.map(\.description) == ["10.1.1.2"])
         let (open, _) = try withAgent([.notEnrolled]) { try plugin("ADD", namespace: "open") }
         #expect(open.text == Self.result + "\n" && open.status == 0)

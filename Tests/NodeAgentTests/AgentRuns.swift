@@ -29,6 +29,7 @@ extension ScratchDirectory {
         guardedBy podGuard: PodGuard? = nil, onExit: Agent.OnExit = .remove,
         verificationInterval: Duration = .seconds(5), isCancelled: Bool = false, kubelet: String? = nil,
         translator: ProbeTranslation? = nil, pins: String? = nil, drainTimeout: Duration = .seconds(30),
+        hasSandboxes: Bool = false,
         _ body: (Agent) async throws -> Void
     ) async throws {
         let run = try AgentDirectory(path: runDirectory)
@@ -42,6 +43,7 @@ extension ScratchDirectory {
             publisher: DiscoveryMeshPublisher(socketPath: run.xdsSocket, logger: quietLogger), meshGuard: podGuard,
             probeExemption: kubelet.map(ProbeExemption.cgroup) ?? .none, probeTranslator: translator,
             verificationInterval: verificationInterval, drainTimeout: drainTimeout, onExit: onExit,
+            sandboxServer: hasSandboxes ? try SandboxServer(runDirectory: runDirectory, logger: quietLogger) : nil,
             logger: quietLogger)
         try await agent.running(isCancelled: isCancelled, body)
     }

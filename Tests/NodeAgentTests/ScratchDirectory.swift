@@ -17,11 +17,14 @@ final class ScratchDirectory: Sendable {
     }
 
     deinit {
-        for name in ["run/agent.lock", "run/xds.sock", "run/zds.sock", "mesh.yaml", "netns", "peer-netns"] {
+        for name in [
+            "run/enrolled-namespaces", "run/cni.sock", "run/agent.lock", "run/xds.sock", "run/zds.sock", "mesh.yaml",
+            "netns", "peer-netns",
+        ] {
             unlink(path + "/" + name)
         }
         for name in records { unlink(runDirectory + "/pods/" + name) }
-        for name in ["run/pods", "run", ""] { rmdir(path + "/" + name) }
+        for name in ["run/cni", "run/pods", "run", ""] { rmdir(path + "/" + name) }
     }
 
     var records: [String] {

@@ -66,6 +66,8 @@ struct CNIUninstall: AsyncParsableCommand {
             Of every configuration in the directory only the plugin's own entry goes. From then on pods start without waiting for \
             the agent. It may be repeated.
 
+            With --watch it goes on, so that it can stand in a DaemonSet in the place of install.
+
             EXAMPLES
               culvert cni uninstall --conf-dir /host/etc/cni/net.d --bin-dir /host/opt/cni/bin
             """
@@ -73,12 +75,17 @@ struct CNIUninstall: AsyncParsableCommand {
 
     @OptionGroup var directories: CNIDirectories
 
+    @Flag(help: "Go on, until it is ended.")
+    var watch = false
+
     func run() async throws {
         try await CommandFailure.reporting {
             do {
                 let changed = try directories.installation.uninstall()
                 for path in changed { print("removed from \(path)") }
                 if changed.isEmpty { print("nothing to do: it is not installed") }
+                fflush(nil)
+                while watch { try await Task.sleep(for: .seconds(3600)) }
             } catch {
                 throw CommandFailure("the plugin is not wholly removed: \(error)", hint: "mend it, and run it again")
             }
