@@ -136,15 +136,18 @@ struct DiscoveryEndToEndTests {
         await following.value
     }
 
-    @Test("ten thousand workloads arrive in one update")
+    @Test("ten thousand workloads arrive in one update, of more than the transport's default of 4 MiB")
     func large() async throws {
         let server = WorkloadDiscoveryServer(logger: logger)
         let received = Received()
         let client = client(received)
-        server.publish(
-            changed: try (0..<10_000).map {
-                DiscoveryResource(try web("u\($0)", address: "10.1.\($0 / 250).\($0 % 250 + 1)"))
-            })
+        let resources = try (0..<10_000).map { number in
+            var workload = try web("u\(number)", address: "10.1.\(number / 250).\(number % 250 + 1)")
+            workload.workloadName = String(repeating: "w", count: 253)
+            return DiscoveryResource(workload)
+        }
+        #expect(resources.reduce(0) { $0 + $1.encoded.count } > 4 << 20)
+        server.publish(changed: resources)
         let following = Task { await client.run() }
         try await serving(server) {
             #expect(await eventually(within: .seconds(30)) { client.status.isSynchronised })

@@ -117,6 +117,8 @@ public final class WorkloadDiscoveryClient: Sendable {
         )
         var options = CallOptions.defaults
         options.maxResponseMessageBytes = Self.responseBytesMax
+        // The transport takes this limit, of 4 MiB by default, for what comes in, too.
+        options.maxRequestMessageBytes = Self.responseBytesMax
         let (requests, outbox) = AsyncStream.makeStream(
             of: Envoy_Service_Discovery_V3_DeltaDiscoveryRequest.self,
             bufferingPolicy: .bufferingOldest(Self.pendingRequestsMax))
