@@ -20,6 +20,7 @@ struct PodEnroller {
     private(set) var drifts = DriftCounts()
     /// By uid, of the cluster as it was last.
     private(set) var names: [String: (namespace: String, name: String)] = [:]
+    private var findings: [String: PodNamespaceFinding] = [:]
     /// A pass over all pods takes so many turns at most.
     private static let turnsMax = 12
     private static let verificationsMin = 4
@@ -41,13 +42,14 @@ struct PodEnroller {
     /// `desired` are the pods of this node that are to be enrolled.
     mutating func reconcile(with desired: [ClusterState.Pod], now: ContinuousClock.Instant) async {
         names = Dictionary(desired.map { ($0.uid, ($0.namespace, $0.name)) }) { first, _ in first }
+        look(for: desired, now)
         var observed: [String: NamespaceID] = [:]
-        for pod in desired {
-            observed[pod.uid] = pod.netns.flatMap(namespaces.id)
+        for (uid, finding) in findings {
+            if case .found(_, let id?) = finding { observed[uid] = id }
         }
         while true {
             // Each step ends in a state that does not ask for it again at this moment, so this ends too.
-            let steps = plan.steps(desired: desired, observed: observed, now: now)
+            let steps = plan.steps(desired: desired, observed: observed, now: now).filter(canBePerformed)
             if steps.isEmpty { return }
             for step in steps { await perform(step, now: now) }
         }
@@ -57,6 +59,29 @@ struct PodEnroller {
     func missing(of uid: String) throws -> [String] {
         guard let namespace = held[uid] else { return ["its enrolment"] }
         return try redirector.drift(uid: uid, in: namespace)
+    }
+
+    private mutating func look(for desired: [ClusterState.Pod], _ now: ContinuousClock.Instant) {
+        let before = findings
+        findings = namespaces.find(desired, now: now)
+        for (uid, finding) in findings where finding != before[uid] {
+            guard case .missing(let reason) = finding else { continue }
+            logger.warning(
+                "Pod's network namespace is not found; will be looked for again",
+                metadata: metadata(uid).merging(["reason": "\(reason)"]) { $1 })
+        }
+    }
+
+    /// What a pod was given stays while its namespace is looked for.
+    private func canBePerformed(_ step: EnrolmentPlan.Step) -> Bool {
+        guard case .enrol(let pod, _) = step else { return true }
+        if case .found = findings[pod.uid] { return true }
+        return false
+    }
+
+    /// Why there is nothing yet that could be enrolled, by uid.
+    var missing: [String: String] {
+        findings.compactMapValues { if case .missing(let reason) = $0 { reason } else { nil } }
     }
 
     /// Compares the next few enrolled pods with the kernel, in turn: each within a minute on a node of hundreds, when this is called
@@ -123,7 +148,7 @@ struct PodEnroller {
         metadata["name"] = "\(pod.namespace)/\(pod.name)"
         var redirected: NamespaceID?
         do {
-            guard let path = pod.netns else { return }
+            guard case .found(let path, _) = findings[pod.uid] else { return }
             let namespace = try namespaces.open(path: path)
             try check(namespace, holds: pod.addresses, path)
             try redirector.record(uid: pod.uid, netns: path, in: namespace, plan: pod.plan)
@@ -226,15 +251,11 @@ struct PodEnroller {
         }
     }
 
-    private func namespace(of uid: String) throws -> NetworkNamespace? { try held[uid] ?? recordedNamespace(of: uid) }
-
-    /// The namespace of an earlier agent's redirection; nil when it is gone, also if another one is at its path now.
-    private func recordedNamespace(of uid: String) throws -> NetworkNamespace? {
-        guard let record = try redirector.records().first(where: { $0.uid == uid }),
-            namespaces.id(at: record.netns) == record.namespace
-        else { return nil }
-        let namespace = try namespaces.open(path: record.netns)
-        return NamespaceID(namespace) == record.namespace ? namespace : nil
+    /// The one that is held, or that of an earlier agent's redirection; nil when it is gone.
+    private func namespace(of uid: String) throws -> NetworkNamespace? {
+        if let namespace = held[uid] { return namespace }
+        guard let record = try redirector.records().first(where: { $0.uid == uid }) else { return nil }
+        return try namespaces.find(record)
     }
 
     private func metadata(_ uid: String) -> Logger.Metadata { ["pod": "\(uid)"] }
