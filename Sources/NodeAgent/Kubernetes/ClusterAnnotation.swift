@@ -1,12 +1,18 @@
 import IPAddressing
-import KubernetesAPI
+public import KubernetesAPI
 import MeshFile
 import MeshState
-import Redirection
+public import Redirection
 
 /// What namespaces and pods say to the agent, besides the label that enrols them.
-enum ClusterAnnotation {
-    /// On a namespace: with `strict`, its enrolled pods take no plaintext.
+public enum ClusterAnnotation {
+    /// What enrolled pods of a namespace do with plaintext.
+    public enum Mode: String, Sendable {
+        case permissive
+        case strict
+    }
+
+    /// A label of a namespace: with `strict`, its enrolled pods take no plaintext.
     static let mode = "culvert.dev/mtls-mode"
     /// On a namespace or a pod: ports of the pod, separated by commas.
     static let inboundPorts = "culvert.dev/exclude-inbound-ports"
@@ -15,8 +21,18 @@ enum ClusterAnnotation {
     /// Addresses of whom the pod connects to.
     static let outboundCIDRs = "culvert.dev/exclude-outbound-cidrs"
 
+    /// Whoever wrote something else did not mean that everything may come in.
+    public static func mode(of namespace: Namespace, _ problem: (String) -> Void = { _ in }) -> Mode {
+        guard let text = namespace.metadata.labels[mode] else { return .permissive }
+        guard let mode = Mode(rawValue: text) else {
+            problem("\(Self.mode)=\(text) is taken for strict")
+            return .strict
+        }
+        return mode
+    }
+
     /// What goes around the proxy. What is not understood excludes nothing, and is reported.
-    static func exclusions(_ annotations: [String: String], _ problem: (String) -> Void) -> PodExclusions {
+    public static func exclusions(_ annotations: [String: String], _ problem: (String) -> Void) -> PodExclusions {
         PodExclusions(
             inboundPorts: ports(annotations, inboundPorts, problem),
             outboundPorts: ports(annotations, outboundPorts, problem),

@@ -19,14 +19,16 @@ struct PodFacts: Hashable, Sendable {
     let node: String
     let addresses: [IPAddress]
     let usesHostNetwork: Bool
-    /// The pod's own value of the enrolment label.
-    let label: String?
+    /// Why it is not enrolled where its namespace is; nil when it is.
+    let exclusion: PodExclusion?
     let exclusions: PodExclusions
     let controller: String
     let created: String
 
     /// nil for a pod that nobody can connect to: it has ended, or has no address yet.
-    init?(_ pod: KubernetesAPI.Pod, enrolmentLabel: String, _ problem: (String) -> Void) {
+    init?(
+        _ pod: KubernetesAPI.Pod, enrolmentLabel: String, ownNamespace: String?, _ problem: (String) -> Void
+    ) {
         let texts = pod.status.podIPs.isEmpty ? pod.status.podIP.map { [$0] } ?? [] : pod.status.podIPs
         addresses = texts.compactMap { IPAddress($0) }
         guard !pod.isTerminated, !addresses.isEmpty else { return nil }
@@ -34,7 +36,7 @@ struct PodFacts: Hashable, Sendable {
         serviceAccount = pod.spec.serviceAccountName.isEmpty ? "default" : pod.spec.serviceAccountName
         node = pod.spec.nodeName ?? ""
         usesHostNetwork = pod.spec.hostNetwork
-        label = pod.metadata.labels[enrolmentLabel]
+        exclusion = PodExclusion(pod, enrolmentLabel: enrolmentLabel, ownNamespace: ownNamespace)
         exclusions = ClusterAnnotation.exclusions(pod.metadata.annotations, problem)
         controller = Self.controller(of: pod)
         created = pod.metadata.creationTimestamp?.text ?? ""

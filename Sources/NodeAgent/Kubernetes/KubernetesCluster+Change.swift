@@ -72,7 +72,7 @@ extension KubernetesCluster {
             enrol(nil, at: key)
             return (nil, false, nil)
         }
-        let isEnrolled = !facts.usesHostNetwork && facts.label != "false"
+        let isEnrolled = facts.exclusion == nil
         enrol(isEnrolled && facts.node == configuration.node ? localPod(key, facts, namespace) : nil, at: key)
         let addresses = facts.usesHostNetwork ? facts.addresses : facts.addresses.filter { owner(of: $0) == key }
         guard !addresses.isEmpty else { return (nil, false, facts.uid) }
@@ -106,7 +106,6 @@ extension KubernetesCluster {
         ClusterState.Pod(
             uid: facts.uid, name: key.name, namespace: key.namespace, serviceAccount: facts.serviceAccount,
             node: facts.node, addresses: facts.addresses, netns: nil, isEnterable: true,
-            labels: facts.label.map { [configuration.enrolmentLabel: $0] } ?? [:],
             exclusions: facts.exclusions.union(namespace.exclusions), isStrict: namespace.isStrict)
     }
 

@@ -21,6 +21,8 @@ public struct KubernetesCluster: Sendable {
         public var clusterDomain = "cluster.local"
         /// Never enrolled, whatever their labels say.
         public var excludedNamespaces: Set<String> = []
+        /// Where Culvert runs, if it runs in this cluster: its own pods there are not enrolled.
+        public var ownNamespace: String?
         /// Besides those that nodes and services show: what pods and services have their addresses from.
         public var ranges: Set<IPPrefix> = []
 
@@ -83,19 +85,14 @@ public struct KubernetesCluster: Sendable {
 
 extension KubernetesCluster {
     public mutating func update(_ namespace: Namespace) {
-        let labels = namespace.metadata.labels
         var facts = NamespaceFacts()
-        facts.isEnrolled =
-            labels[configuration.enrolmentLabel] == "true"
-            && !configuration.excludedNamespaces.contains(namespace.name)
-        switch labels[ClusterAnnotation.mode] {
-        case nil, "permissive"?: break
-        case "strict"?: facts.isStrict = true
-        case let other?:
-            // Whoever wrote it did not mean that everything may come in.
-            facts.isStrict = true
-            warn("namespace \(namespace.name)", "\(ClusterAnnotation.mode)=\(other) is taken for strict")
-        }
+        let enrolment = NamespaceEnrolment(
+            label: configuration.enrolmentLabel, refused: configuration.excludedNamespaces)
+        let verdict = enrolment.verdict(namespace)
+        facts.isEnrolled = verdict == .enrolled
+        if let problem = verdict.problem(label: enrolment.label) { warn("namespace \(namespace.name)", problem) }
+        facts.isStrict =
+            ClusterAnnotation.mode(of: namespace) { warn("namespace \(namespace.name)", $0) } == .strict
         facts.exclusions = ClusterAnnotation.exclusions(namespace.metadata.annotations) {
             warn("namespace \(namespace.name)", $0)
         }
@@ -106,7 +103,9 @@ extension KubernetesCluster {
 
     /// A pod of the same name and another UID replaces the former one.
     public mutating func update(_ pod: Pod) {
-        let facts = PodFacts(pod, enrolmentLabel: configuration.enrolmentLabel) { warn("pod \(pod.key)", $0) }
+        let facts = PodFacts(
+            pod, enrolmentLabel: configuration.enrolmentLabel, ownNamespace: configuration.ownNamespace
+        ) { warn("pod \(pod.key)", $0) }
         set(facts, ofPod: pod.key)
     }
 
