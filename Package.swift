@@ -219,8 +219,8 @@ let package = Package(
                 name: "CommandTests",
                 dependencies: [
                     "culvert", "NamespaceKit", "SeededRandom", "IPAddressing", "SPIFFE", "Authority", "MeshAPI",
-                    "Observability", "WorkloadIdentity", "HBONE", "DatabaseKit", "KubernetesAPI", "KubernetesKit", x509,
-                    asn1, crypto, logging,
+                    "Observability", "WorkloadIdentity", "HBONE", "DatabaseKit", "KubernetesAPI", "KubernetesKit",
+                    "NodeAgent", x509, asn1, crypto, logging,
                     product("ArgumentParser", "swift-argument-parser"), product("Yams", "Yams"),
                 ] + grpc,
                 swiftSettings: settings),

@@ -39,17 +39,21 @@ public final class Agent: Service {
     private let onExit: OnExit
     private let report: (file: AgentReportFile, content: AgentReport)?
     private let sandboxServer: SandboxServer?
+    private let reporter: (any AgentReporter)?
     private let logger: Logger
 
     private let sandboxes = SandboxQueue()
     private let inbox = Mutex(Inbox())
     private let phases = Mutex<[String: EnrolmentPlan.Phase]>([:])
+    private let serving = Mutex(false)
+    private let lost = Mutex(0)
     /// At most one is pending: whoever is woken looks at the inbox.
     private let wakeUps: AsyncStream<Void>
     private let wakeUp: AsyncStream<Void>.Continuation
 
     /// Every `verificationInterval` a few pods are compared with the kernel, and what somebody else changed is mended. `report`
-    /// is completed and kept up to date in its file. Pods that the CNI plugin asks `sandboxServer` for are enrolled before it is answered.
+    /// is completed and kept up to date in its file, and told to `reporter`.
+    /// Pods that the CNI plugin asks `sandboxServer` for are enrolled before it is answered.
     /// `drainTimeout` is what connections through the proxy have when their pod is withdrawn; the proxy's own, which is to be shorter,
     /// comes first.
     public init(
@@ -60,6 +64,7 @@ public final class Agent: Service {
         verificationInterval: Duration = .seconds(5),
         drainTimeout: Duration = .seconds(30), onExit: OnExit,
         report: (file: AgentReportFile, content: AgentReport)? = nil, sandboxServer: SandboxServer? = nil,
+        reporter: (any AgentReporter)? = nil,
         logger: Logger
     ) {
         self.sandboxServer = sandboxServer
@@ -76,6 +81,7 @@ public final class Agent: Service {
         self.drainTimeout = drainTimeout
         self.onExit = onExit
         self.report = report
+        self.reporter = reporter
         self.logger = logger
         (wakeUps, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
@@ -85,6 +91,12 @@ public final class Agent: Service {
 
     /// What proxies were told of the mesh; nil when the publisher does not count.
     public var discovery: DiscoveryStatistics? { publisher.statistics }
+
+    /// How many of them have no network namespace that could be found, and no phase therefore.
+    public var podsWithoutNamespace: Int { lost.withLock { $0 } }
+
+    /// The cluster is known, every pod of this node was tried to be enrolled, and proxies are told of them.
+    public var isServing: Bool { serving.withLock { $0 } }
 
     /// Runs until graceful shutdown, once. Cancelled instead, it leaves the redirections as they are.
     public func run() async throws {
@@ -102,6 +114,7 @@ public final class Agent: Service {
                         }
                     }
                 }
+                if let reporter { group.addTask { try await reporter.run() } }
                 defer { group.cancelAll() }
                 try await group.next()
             }
@@ -192,12 +205,16 @@ public final class Agent: Service {
             nextReconciliation = .now + Self.tick / 2
             reportRefusals()
             phases.withLock { $0 = enroller.plan.entries.mapValues(\.phase) }
+            lost.withLock { $0 = enroller.missing.keys.count { enroller.plan.entries[$0] == nil } }
             writeReport(enroller, nodeDrifts, kubelet, &reported)
             start.finish()
+            serving.withLock { $0 = true }
         }
         guard !Task.isCancelled, onExit == .remove else { return }
         await enroller.withdrawAll()
         kubelet.end()
+        writeReport(enroller, nodeDrifts, kubelet, &reported)
+        await reporter?.settle()
         await handoff.settle()
         meshGuard?.removeIfUnused()
     }
@@ -280,13 +297,22 @@ public final class Agent: Service {
         content.probeRules = kubelet.digest
         content.probesNoted = kubelet.counts?.noted
         content.probesMissed = kubelet.counts?.missed
+        let missing = enroller.missing
         content.pods = enroller.plan.entries.sorted { $0.key < $1.key }.map { uid, entry in
             AgentReport.Pod(
                 uid: uid, name: enroller.names[uid]?.name, namespace: enroller.names[uid]?.namespace,
-                phase: entry.phase.name, failure: entry.failure?.reason, isServed: handoff.isServed(uid: uid),
+                phase: entry.phase == .recorded && missing[uid] != nil ? "waiting" : entry.phase.name,
+                failure: entry.failure?.reason ?? missing[uid], isServed: handoff.isServed(uid: uid),
                 isStrict: entry.plan?.isProbed, drifts: enroller.drifts.parts(of: uid))
         }
+        content.pods += missing.sorted { $0.key < $1.key }.compactMap { uid, reason in
+            guard enroller.plan.entries[uid] == nil else { return nil }
+            return AgentReport.Pod(
+                uid: uid, name: enroller.names[uid]?.name, namespace: enroller.names[uid]?.namespace, phase: "waiting",
+                failure: reason, isServed: false, isStrict: nil, drifts: [:])
+        }
         guard content != reported else { return }
+        reporter?.report(content)
         do {
             try report.file.write(content)
             reported = content

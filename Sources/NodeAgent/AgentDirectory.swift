@@ -13,6 +13,8 @@ public struct AgentDirectory: ~Copyable {
     public var zdsSocket: String { path + "/zds.sock" }
     /// Where the proxy is told of the mesh.
     public var xdsSocket: String { path + "/xds.sock" }
+    /// Where the CNI plugin notes the network namespaces of pods, a file `<uid>` each with the path in its first line.
+    public var notes: String { AgentFiles.notes(path) }
     /// Which pods are redirected, one file each.
     public var pods: String { Self.pods(of: path) }
 

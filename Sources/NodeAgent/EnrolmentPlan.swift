@@ -165,7 +165,8 @@ public struct EnrolmentPlan: Sendable {
 }
 
 extension EnrolmentPlan.Phase {
-    var name: String {
+    /// As reports have it.
+    public var name: String {
         switch self {
         case .recorded: "recorded"
         case .enrolled: "enrolled"

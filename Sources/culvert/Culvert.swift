@@ -15,13 +15,15 @@ struct Culvert: AsyncParsableCommand {
               culvert ca serve --data /var/lib/culvert --trust-domain example.org --mesh mesh.yaml
               culvert agent run --node node-a --mesh mesh.yaml
               culvert proxy run --node node-a --trust-domain example.org --ca 10.0.0.1:15012
+              culvert status                            a cluster's mesh: what is enrolled, and why not
               culvert node list                         who has joined, and who lags behind
               culvert cert inspect svid.pem             look into a certificate
               culvert verify --mesh mesh.yaml --node node-a shop/web shop/api   is this pair protected?
             """,
         version: "0.1.0",
         subcommands: [
-            CA.self, NodeCommand.self, AgentCommand.self, CNICommand.self, ProxyCommand.self, Verify.self, Cert.self,
+            Status.self, CA.self, NodeCommand.self, AgentCommand.self, CNICommand.self, ProxyCommand.self, Verify.self,
+            Cert.self,
             Demo.self,
             DemoApp.self,
         ]

@@ -5,6 +5,8 @@ public struct Node: KubernetesObject {
     public var metadata = ObjectMeta()
     public var podCIDRs: [String] = []
     public var isUnschedulable = false
+    /// In the order in which the API has them: a JSON patch names one by its place.
+    public var taints: [Taint] = []
     public var addresses: [NodeAddress] = []
     public var conditions: [Condition] = []
 
@@ -30,6 +32,7 @@ public struct Node: KubernetesObject {
                 case "podCIDRs":
                     let ranges = try reader.stringList()
                     if !ranges.isEmpty { podCIDRs = ranges }
+                case "taints": taints = try reader.list { try Taint(from: &$0) }
                 case "unschedulable": isUnschedulable = try reader.bool() ?? false
                 default: try reader.skip()
                 }
@@ -66,6 +69,26 @@ public struct NodeAddress: Sendable, Hashable, JSONReadable {
         switch key {
         case "type": type = try reader.string() ?? ""
         case "address": address = try reader.string() ?? ""
+        default: return false
+        }
+        return true
+    }
+}
+
+/// `v1.Taint`.
+public struct Taint: Sendable, Hashable, JSONReadable {
+    public var key = ""
+    public var value = ""
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    public var effect = ""
+
+    public init() {}
+
+    public mutating func take(_ key: String, from reader: inout JSONReader) throws -> Bool {
+        switch key {
+        case "key": self.key = try reader.string() ?? ""
+        case "value": value = try reader.string() ?? ""
+        case "effect": effect = try reader.string() ?? ""
         default: return false
         }
         return true

@@ -1,5 +1,6 @@
 public import ArgumentParser
 import Glibc
+import IPAddressing
 import LinuxNetworking
 import Logging
 public import NodeAgent
@@ -13,10 +14,14 @@ struct AgentRun: AsyncParsableCommand {
         commandName: "run",
         abstract: "Enrols this node's pods, and tells its proxy of them and of the mesh.",
         discussion: """
-            Reads pods, namespaces and services of all nodes from a mesh file, and follows its changes. Pods of this node \
-            in a namespace labelled culvert.dev/mtls-enabled: "true" are enrolled: their TCP connections are led into the \
-            proxy, and none leaves them in plaintext. A file with mistakes is refused with the line of each; the running \
-            mesh stays.
+            Learns of pods, namespaces and services of all nodes from the cluster, or from a mesh file, and follows their \
+            changes. Pods of this node in a namespace labelled culvert.dev/mtls-enabled: "true" are enrolled: their TCP \
+            connections are led into the proxy, and none leaves them in plaintext. A file with mistakes is refused with the \
+            line of each; the running mesh stays. So it does while the API server is away.
+
+            On a cluster a pod's network namespace is found by what the CNI plugin noted, or by the pod's cgroup in procfs. How \
+            each pod is, the agent writes in its annotation culvert.dev/status, and on the node's Lease; Events say what is \
+            wrong. `culvert status` shows it all.
 
             Besides, a guard on the host's end of each enrolled pod's veth drops all TCP between enrolled addresses that \
             is not the tunnel, whatever becomes of the pod's own rules, the agent and the proxy. With --guard audit it only \
@@ -32,10 +37,12 @@ struct AgentRun: AsyncParsableCommand {
             A pod that is taken out, because its label is gone or the agent ends, makes new connections by itself at once; \
             those through the proxy have the drain timeout to end. Then nothing of Culvert is left in it.
 
-            Ended by SIGTERM or SIGINT it takes all pods out again, unless told to leave them. Ended in any other way it \
-            leaves them enrolled: they stay closed rather than open, and the next agent adopts them.
+            Ended by SIGTERM or SIGINT it takes all pods out again or leaves them enrolled (--on-exit). Ended in any other way \
+            it leaves them enrolled: they stay closed rather than open, and the next agent adopts them.
 
             EXAMPLES
+              culvert agent run --kubernetes --on-exit leave       in a DaemonSet, with NODE_NAME and POD_NAMESPACE set
+              culvert agent run --kubeconfig admin.conf --node node-a
               culvert agent run --mesh mesh.yaml --node node-a
               culvert agent run --mesh mesh.yaml --node node-a --run-dir /run/culvert --on-exit leave
             """
@@ -43,18 +50,33 @@ struct AgentRun: AsyncParsableCommand {
 
     static let standardRunDirectory = "/run/culvert"
 
-    @Option(help: "The mesh file.")
-    var mesh: String
+    @Option(help: ArgumentHelp("A mesh file, instead of a cluster.", valueName: "file"))
+    var mesh: String?
 
-    @Option(help: "This node, by the name that pods of the mesh file have under 'node'.")
-    var node: String
+    @Option(
+        name: [.customLong("node"), .customLong("node-name")],
+        help: ArgumentHelp(
+            "This node, by the name that pods have under 'node' or 'nodeName'. By default NODE_NAME.", valueName: "name"
+        ))
+    var nodeOption: String?
+
+    @OptionGroup(title: "Cluster") var cluster: ClusterOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "Where health checks are answered: /healthz/live, /healthz/ready and /metrics; by default nowhere.",
+            valueName: "ip:port"))
+    var healthListen: String?
 
     @Option(help: "A directory for the proxy's sockets and for what is on record about pods.")
     var runDir = AgentRun.standardRunDirectory
 
-    // A mesh file has one agent for its life: nobody is there to clean up behind it. An upgrade says `leave`.
-    @Option(help: "What becomes of enrolled pods at the end: remove or leave.")
-    var onExit = Agent.OnExit.remove
+    @Option(
+        help: """
+            What becomes of enrolled pods at the end: remove or leave. By default leave on a cluster, where another agent comes, \
+            and remove with a mesh file.
+            """)
+    var onExit: Agent.OnExit?
 
     @Option(
         help: .duration(
@@ -112,8 +134,20 @@ struct AgentRun: AsyncParsableCommand {
     @OptionGroup var logging: LoggingOptions
 
     func validate() throws {
-        guard !node.isEmpty else { throw ValidationError("--node names no node") }
+        guard !node.isEmpty else { throw ValidationError("--node names no node, and NODE_NAME is not set") }
+        guard (mesh != nil) != cluster.isGiven else {
+            throw ValidationError(
+                "give one of --kubernetes, --kubeconfig and --mesh: where the agent learns of its pods")
+        }
+        if let healthListen, SocketAddress(healthListen) == nil {
+            throw ValidationError("--health-listen: “\(healthListen)” is not an address such as 0.0.0.0:15022")
+        }
     }
+
+    // A mesh file has one agent for its life: nobody is there to clean up behind it.
+    private var exit: Agent.OnExit { onExit ?? (mesh == nil ? .leave : .remove) }
+
+    var node: String { nodeOption ?? EnvironmentVariable.value("NODE_NAME") ?? "" }
 
     func run() async throws {
         try await CommandFailure.reporting { try await serve() }
@@ -138,9 +172,12 @@ struct AgentRun: AsyncParsableCommand {
                 stateDirectory: directory.pods, capture: capture, pinDirectory: pinDirectory,
                 marker: recognition.marker, probeSource: recognition.translation?.source, proxyCgroup: ruled.cgroup,
                 logger: logger)
+            let parts =
+                mesh == nil ? try cluster.parts(node: node, notes: directory.notes, logger: logger) : nil
             let agent = Agent(
                 node: node,
-                source: MeshFilePodSource(path: mesh, logger: logger),
+                source: parts?.source ?? MeshFilePodSource(path: mesh ?? "", logger: logger),
+                namespaces: parts?.namespaces ?? KernelPodNamespaces(),
                 redirector: podGuard.map { GuardedPodRedirector(redirector, podGuard: $0) } ?? redirector,
                 handoff: try ZDSPodHandoff(socketPath: directory.zdsSocket, logger: logger) { pid in
                     capture?.obstacle(toProxy: pid) ?? ruled.cgroup?.obstacle(toProxy: pid)
@@ -150,16 +187,21 @@ struct AgentRun: AsyncParsableCommand {
                 probeExemption: recognition.choice.chosen == ProbeOption.off.rawValue ? .none : probeExemption,
                 probeTranslator: recognition.translation,
                 drainTimeout: drainTimeout.value,
-                onExit: onExit,
+                onExit: exit,
                 report: (directory.report, report(choice, recognition, ruled.why)),
                 sandboxServer: try SandboxServer(runDirectory: runDir, logger: logger),
+                reporter: parts?.reporter,
                 logger: logger
             )
-            logger.info("Agent started", metadata: ["mesh": "\(mesh)", "directory": "\(runDir)"])
+            logger.info(
+                "Agent started", metadata: ["source": "\(mesh ?? "cluster")", "directory": "\(runDir)"])
+            let health = AgentHealth(
+                agent, source: parts?.source,
+                address: healthListen.flatMap { SocketAddress($0) }, logger)
             let group = ServiceGroup(
-                services: [agent], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+                services: [health, agent], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
             try await group.run()
-            if onExit == .remove { try capture?.removeIfUnused() }
+            if exit == .remove { try capture?.removeIfUnused() }
         }
         directory.removeIfEmpty()
         logger.info("Agent ended")
