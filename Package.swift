@@ -155,7 +155,7 @@ let package = Package(
                 "IPAddressing", "CNI", lifecycle,
                 logging,
             ],
-            tests: ["NamespaceKit", "CLibBPF"],
+            tests: ["NamespaceKit", "KubernetesKit", "CLibBPF"],
             settings: settingsNearFoundation
         ),
         // Composition.

@@ -35,6 +35,7 @@ struct ClusterStatusReportTests {
     private func lease(at age: TimeInterval = 5, _ change: (inout NodeHeartbeat) -> Void) -> Lease {
         var report = AgentReport(
             pid: 1, node: "node-a", startedAt: 0, backend: .init(chosen: "ebpf", asked: "auto", reason: "it works"),
+            probesBy: .init(chosen: "flow", asked: "auto", reason: "it works"),
             guardMode: "enforce", pinDirectory: "", proxyCgroup: nil, proxyKnown: "")
         report.proxies = [.init(pid: 7, refusal: nil)]
         var beat = NodeHeartbeat(report, version: "1.2.3", interruption: nil, notReadyBecause: nil)

@@ -147,7 +147,7 @@ private final class Conversation: Sendable {
 }
 
 /// What a proxy learns from the agent, without serving anything.
-private final class StandInProxy: Sendable {
+final class StandInProxy: Sendable {
     private struct State {
         var pods: [String: NamespaceID] = [:]
         var mesh = MeshSnapshot()

@@ -19,7 +19,9 @@ struct ClusterAccessOptions: ParsableArguments {
     var context: String?
 
     /// The first that there is; with `isInCluster`, only what a pod is given.
-    func client(isInCluster: Bool = false) throws(CommandFailure) -> KubernetesClient {
+    func client(
+        isInCluster: Bool = false, connectTimeout: Duration = .seconds(10)
+    ) throws(CommandFailure) -> KubernetesClient {
         do {
             let environment = Self.environment(
                 "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS", "KUBECONFIG",
@@ -28,7 +30,10 @@ struct ClusterAccessOptions: ParsableArguments {
                 isInCluster
                 ? try ClusterConfiguration.inCluster(environment: environment)
                 : try ClusterConfiguration.load(kubeconfig: kubeconfig, context: context, environment: environment)
-            return KubernetesClient(configuration, userAgent: "culvert/\(Culvert.configuration.version)")
+            var limits = KubernetesClient.Limits()
+            limits.connectTimeout = connectTimeout
+            return KubernetesClient(
+                configuration, userAgent: "culvert/\(Culvert.configuration.version)", limits: limits)
         } catch {
             throw CommandFailure(
                 "the cluster cannot be reached: \(error)",

@@ -58,7 +58,7 @@ struct Status: AsyncParsableCommand {
     private func report() async throws -> ClusterStatusReport {
         let client: KubernetesClient
         do throws(CommandFailure) {
-            client = try access.client()
+            client = try access.client(connectTimeout: .seconds(3))
         } catch {
             throw CommandFailure(error.description, hint: error.hint, exitCode: Self.cannotAsk)
         }
