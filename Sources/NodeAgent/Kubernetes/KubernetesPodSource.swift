@@ -59,11 +59,15 @@ public final class KubernetesPodSource: PodSource {
             add(Namespace.self, .namespaces, to: &group, signal) { cluster, namespace, isGone in
                 if isGone { cluster.removeNamespace(namespace.name) } else { cluster.update(namespace) }
             }
-            let label = configuration.enrolmentLabel
+            let (label, own) = (configuration.enrolmentLabel, configuration.ownNamespace)
             add(Pod.self, .pods, to: &group, signal, trim: { Self.trim(&$0, enrolmentLabel: label) }) {
                 [nodePods] cluster, pod, isGone in
                 if pod.spec.nodeName == node {
-                    if isGone { nodePods.remove(uid: pod.metadata.uid) } else { nodePods.update(pod) }
+                    if isGone {
+                        nodePods.remove(uid: pod.metadata.uid)
+                    } else {
+                        nodePods.update(pod, enrolmentLabel: label, ownNamespace: own)
+                    }
                 }
                 if isGone { cluster.removePod(pod.key) } else { cluster.update(pod) }
             }
@@ -83,6 +87,30 @@ public final class KubernetesPodSource: PodSource {
             group.cancelAll()
         }
         try Task.checkCancellation()
+    }
+
+    /// What the CNI plugin is told: the pod has no address, and nobody but the runtime knows of its network namespace.
+    public func admission(of pod: PodReference) -> PodAdmission {
+        let facts = state.withLock { state in
+            state.unlisted.isEmpty ? state.cluster.namespaces[pod.namespace] : nil
+        }
+        guard let namespace = facts else { return .unknown }
+        guard namespace.isEnrolled else { return .notEnrolled }
+        guard let entry = nodePods.find(pod) else { return .unknown }
+        guard entry.exclusion == nil else { return .notEnrolled }
+        return .enrolled(
+            ClusterState.Pod(
+                uid: entry.subject.uid, name: entry.subject.name, namespace: entry.subject.namespace,
+                serviceAccount: entry.serviceAccount, node: configuration.node, addresses: entry.addresses, netns: nil,
+                isEnterable: true, exclusions: entry.exclusions.union(namespace.exclusions),
+                isStrict: namespace.isStrict))
+    }
+
+    public var enrolledNamespaces: Set<String>? {
+        state.withLock { state in
+            guard state.unlisted.isEmpty else { return nil }
+            return Set(state.cluster.namespaces.filter(\.value.isEnrolled).keys)
+        }
     }
 
     /// nil for nothing to tell, or not everything known.

@@ -94,7 +94,9 @@ public final class NodePodNamespaces: PodNamespaces {
     private func search(for pods: [ClusterState.Pod], _ now: ContinuousClock.Instant, _ state: inout State) {
         var left: [ClusterState.Pod] = []
         for pod in pods {
-            guard let path = noted(pod.uid), let known = try? verified(path, pod) else {
+            // Where the container runtime itself says that it is, or said so when it made it.
+            let known = [pod.netns, noted(pod.uid)].lazy.compactMap(\.self).compactMap { try? self.verified($0, pod) }
+            guard let known = known.first else {
                 left.append(pod)
                 continue
             }
