@@ -60,7 +60,7 @@ struct AgentRun: AsyncParsableCommand {
         ))
     var nodeOption: String?
 
-    @OptionGroup(title: "Cluster") var cluster: ClusterOptions
+    @OptionGroup(title: "Cluster") var cluster: AgentClusterOptions
 
     @Option(
         help: ArgumentHelp(

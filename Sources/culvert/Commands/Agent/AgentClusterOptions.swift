@@ -88,7 +88,7 @@ struct EnrolmentOptions: ParsableArguments {
 }
 
 /// What `culvert agent run` has to know of a cluster.
-struct ClusterOptions: ParsableArguments {
+struct AgentClusterOptions: ParsableArguments {
     @Flag(help: "Learns of pods, namespaces and services from the cluster that this pod is in.")
     var kubernetes = false
 
