@@ -46,6 +46,7 @@ struct AgentHealth: Service {
                 "culvert_agent_source_behind", .gauge, "Whether the API server's changes do not come in.",
                 [.init(source.interruption == nil ? 0 : 1)])
         }
+        if let discovery = agent.discovery { page.add(discovery) }
         return page
     }
 
