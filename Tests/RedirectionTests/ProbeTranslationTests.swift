@@ -78,15 +78,20 @@ struct ProbeTranslationTests {
         #expect(try fixture.podGuard.probeCounts() == ProbeCounts(noted: 0, passed: 0))
     }
 
+    /// The begin of a connection, and something to know it by.
+    private static func frame(from source: IPAddress, to destination: IPAddress, _ text: String) -> TestFrame {
+        let segment = TestFrame.segment(40_000, 8080, flags: 0x02, text)
+        return destination.family == .v4
+            ? .v4(from: source, to: destination, segment) : .v6(from: source, to: destination, segment)
+    }
+
     @Test("a guarded pod that forges it is dropped and counted, to whomever", arguments: families)
     func forgedByGuarded(_ family: IPAddress.Family) throws {
         let fixture = try ProbeFixture(isEBPF: false, translates: true)
         let arrivals = try FrameSocket(fixture.peer.namespace)
         let forger = try FrameSocket(fixture.pod.namespace)
         func frame(_ source: IPAddress, _ text: String) -> TestFrame {
-            let segment = TestFrame.segment(40_000, 8080, flags: 0x02, text)
-            return family == .v4
-                ? .v4(from: source, to: fixture.peer.v4, segment) : .v6(from: source, to: fixture.peer.v6, segment)
+            Self.frame(from: source, to: fixture.peer.address(family), text)
         }
         try forger.send(frame(fixture.source.address(family), "forged segment"))
         try forger.send(frame(fixture.pod.address(family), "honest segment"))
@@ -107,9 +112,7 @@ struct ProbeTranslationTests {
         let arrivals = try FrameSocket(fixture.pod.namespace)
         let forger = try FrameSocket(fixture.peer.namespace)
         func frame(_ source: IPAddress, _ text: String) -> TestFrame {
-            let segment = TestFrame.segment(40_000, 8080, flags: 0x02, text)
-            return family == .v4
-                ? .v4(from: source, to: fixture.pod.v4, segment) : .v6(from: source, to: fixture.pod.v6, segment)
+            Self.frame(from: source, to: fixture.pod.address(family), text)
         }
         try forger.send(frame(fixture.source.address(family), "forged segment"))
         try forger.send(frame(fixture.peer.address(family), "honest segment"))

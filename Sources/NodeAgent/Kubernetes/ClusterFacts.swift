@@ -82,11 +82,17 @@ struct ServiceFacts: Hashable, Sendable {
             }
         }
         guard !ports.isEmpty else { return nil }
-        name = ServiceName(
-            namespace: service.namespace, hostname: "\(service.name).\(service.namespace).svc.\(clusterDomain)")
+        name = ServiceName(service.key, clusterDomain: clusterDomain)
         addresses = service.spec.addresses.compactMap { IPAddress($0) }
         self.ports = ports
         self.targets = targets
+    }
+}
+
+extension ServiceName {
+    /// As DNS has it in a cluster.
+    init(_ key: ObjectKey, clusterDomain: String) {
+        self.init(namespace: key.namespace, hostname: "\(key.name).\(key.namespace).svc.\(clusterDomain)")
     }
 }
 

@@ -196,8 +196,7 @@ extension KubernetesCluster {
 
     private mutating func publish(service key: ObjectKey) {
         let facts = namespaces[key.namespace]?.isEnrolled == true ? services[key.namespace]?[key.name] : nil
-        let name = ServiceName(
-            namespace: key.namespace, hostname: "\(key.name).\(key.namespace).svc.\(configuration.clusterDomain)")
+        let name = ServiceName(key, clusterDomain: configuration.clusterDomain)
         if let facts {
             change.mesh.services[name] = MeshState.Service(
                 name: facts.name, shortName: key.name, addresses: facts.addresses, ports: facts.targets)

@@ -19,7 +19,7 @@ private struct ClusterScene {
     let cluster: ClusterAuthority
     let rig: AuthorityRig
 
-    static let label = ClusterOptions.defaultLabel
+    static let label = "culvert.dev/mtls-enabled"
     private static let deploy = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent().appending(path: "deploy/base")
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import KubernetesAPI
+import MeshFile
 
 /// `culvert ca serve`'s options for an authority on Kubernetes.
 struct ClusterOptions: ParsableArguments {
@@ -21,7 +22,7 @@ struct ClusterOptions: ParsableArguments {
         help: ArgumentHelp(
             "The label that enrols a namespace with “true”, and takes a single pod out with “false”.", valueName: "key")
     )
-    var enrolmentLabel = Self.defaultLabel
+    var enrolmentLabel = MeshFile.defaultEnrolmentLabel
 
     @Option(
         help: ArgumentHelp(
@@ -35,7 +36,6 @@ struct ClusterOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The ConfigMap that has the trust bundle.", valueName: "name"))
     var bundleConfigMap = Self.defaultBundle
 
-    static let defaultLabel = "culvert.dev/mtls-enabled"
     static let defaultAudience = "culvert-ca"
     static let defaultBundle = "culvert-trust-bundle"
     static let defaultAccount = "culvert-proxy"
@@ -43,7 +43,8 @@ struct ClusterOptions: ParsableArguments {
     func validate() throws {
         guard kubernetes else {
             let given: [(String, Bool)] = [
-                ("--kubeconfig", kubeconfig != nil), ("--enrolment-label", enrolmentLabel != Self.defaultLabel),
+                ("--kubeconfig", kubeconfig != nil),
+                ("--enrolment-label", enrolmentLabel != MeshFile.defaultEnrolmentLabel),
                 ("--node-account", !nodeAccount.isEmpty), ("--token-audience", tokenAudience != Self.defaultAudience),
                 ("--bundle-config-map", bundleConfigMap != Self.defaultBundle),
             ]
