@@ -31,6 +31,20 @@ struct NodeHandoverTests {
             readiness: Readiness(conditions: [ProxyNode.Condition.authority]), logger: AuthorityRig.silent)
     }
 
+    @Test(
+        "a token that the operator puts there while the one before is being refused is used at once",
+        .timeLimit(.minutes(1)))
+    func replacedToken() async throws {
+        try await AuthorityRig.running { rig in
+            try TextFile.write("\(rig.directory)/token", "refused\n")
+            let attestation = try attestation(rig)
+            let tried = attestation.joinToken
+            try TextFile.write("\(rig.directory)/token", "fresh\n")
+            try await attestation.sleep(.seconds(3600), havingTried: tried)
+            #expect(attestation.joinToken == "fresh")
+        }
+    }
+
     private func nodeSignatures(_ rig: AuthorityRig) async throws -> Int {
         try await rig.authority.signatures(for: NodeName("node-a"), limit: 100).count { $0.podUID == nil }
     }

@@ -306,6 +306,7 @@ final class AuthoritySession: IdentitySource {
             try await untilDue(svid, since: start, attestation.credentials)
             var retry = RetrySchedule()
             while true {
+                let tried = attestation.joinToken
                 do {
                     let next = try await attestation.successor(of: svid) { [svid] in
                         try await attestation.renewed(svid.id, client)
@@ -333,7 +334,7 @@ final class AuthoritySession: IdentitySource {
                         readiness.unmet(ProxyNode.Condition.authority, because: text)
                     }
                     if trust.readFileAgain() { recogniseAuthority(client) }
-                    try await attestation.sleep(pause)
+                    try await attestation.sleep(pause, havingTried: tried)
                 }
             }
         }

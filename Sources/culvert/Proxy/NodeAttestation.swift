@@ -30,6 +30,7 @@ struct NodeAttestation: Sendable {
         }
         var retry = RetrySchedule()
         while true {
+            let tried = joinToken
             do {
                 guard let saved else { return try await firstAttestation() }
                 return try await successor(of: saved) { try await renewedAlone(saved) }
@@ -40,7 +41,7 @@ struct NodeAttestation: Sendable {
                 readiness.unmet(ProxyNode.Condition.authority, because: text)
                 logger.warning("Node not attested yet", metadata: ["error": "\(text)", "retry": "\(pause)"])
                 _ = trust.readFileAgain()
-                try await sleep(pause)
+                try await sleep(pause, havingTried: tried)
             }
         }
     }
@@ -90,10 +91,9 @@ struct NodeAttestation: Sendable {
         return max(retry.next(draw: .random(in: 0..<1)), denial.retryAfter ?? .zero)
     }
 
-    /// A fresh token is used at once.
-    func sleep(_ pause: Duration) async throws {
+    /// A fresh token is used at once, also one that came while `token`, read before the attempt, was being refused.
+    func sleep(_ pause: Duration, havingTried token: String?) async throws {
         let end = ContinuousClock.now + pause
-        let token = joinToken
         while ContinuousClock.now < end, joinToken == token {
             try await Task.sleep(for: min(end - ContinuousClock.now, Self.tokenInterval))
         }
@@ -101,7 +101,8 @@ struct NodeAttestation: Sendable {
 
     private static let tokenInterval = Duration.seconds(1)
 
-    private var joinToken: String? {
+    /// What the token's file holds now.
+    var joinToken: String? {
         settings.tokenFile.flatMap { try? TextFile.read($0) }.map { String($0.prefix { !$0.isWhitespace }) }
     }
 
