@@ -13,6 +13,7 @@ extension Denial {
         case .podUnknown: return "pod_unknown"
         case .podNotOnNode: return "pod_not_on_node"
         case .podTerminated: return "pod_terminated"
+        case .podExcluded: return "pod_excluded"
         case .identityNotOnNode: return "identity_not_on_node"
         case .identityRefused: return "identity_refused"
         case .requestRefused: return "request_refused"

@@ -17,6 +17,8 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
     case podUnknown(uid: String)
     case podNotOnNode(uid: String, node: NodeName)
     case podTerminated(uid: String)
+    /// It runs there, and is not enrolled (yet).
+    case podExcluded(uid: String, String)
     /// The node asked for an identity by its name, and none of its live pods has it.
     case identityNotOnNode(SPIFFEID, node: NodeName)
     /// The pod's namespace and service account make no identity that may be issued.
@@ -38,7 +40,7 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
         switch self {
         case .tokenUnknown, .tokenUsed, .tokenExpired, .tokenRefused, .banned: return .stop
         case .notAttested, .expired, .superseded: return .attestAgain
-        case .podUnknown, .identityNotOnNode: return .retry(after: .milliseconds(500))
+        case .podUnknown, .podExcluded, .identityNotOnNode: return .retry(after: .milliseconds(500))
         case .podNotOnNode, .podTerminated, .identityRefused, .requestRefused: return .stop
         case .rateLimited(let after), .tooManyIdentities(_, let after): return .retry(after: after)
         case .notReady: return .retry(after: .seconds(5))
@@ -70,6 +72,8 @@ public enum Denial: Error, Sendable, Equatable, CustomStringConvertible {
             return "pod \(uid.prefix(128)) does not run on node \(node)"
         case .podTerminated(let uid):
             return "pod \(uid.prefix(128)) has terminated"
+        case .podExcluded(let uid, let reason):
+            return "pod \(uid.prefix(128)) is not enrolled: \(reason)"
         case .identityNotOnNode(let id, let node):
             return "no live pod of node \(node) is \(id) (yet)"
         case .identityRefused(let reason):

@@ -12,6 +12,7 @@ public enum IssuanceDecision {
         guard let pod, pod.uid.utf8.elementsEqual(uid.utf8) else { throw .podUnknown(uid: uid) }
         guard pod.node.utf8.elementsEqual(node.description.utf8) else { throw .podNotOnNode(uid: uid, node: node) }
         guard pod.live else { throw .podTerminated(uid: uid) }
+        if let reason = pod.exclusion { throw .podExcluded(uid: uid, reason) }
         let id: SPIFFEID
         do {
             id = try SPIFFEID(

@@ -27,6 +27,32 @@ import X509
         }
     }
 
+    @Test(
+        "a pod that is not enrolled gets nothing, by UID or by its identity's name, and its own node alone learns why")
+    func excluded() async throws {
+        let fixture = try await AuthorityFixture()
+        let (a, b) = (try await fixture.join("node-a"), try await fixture.join("node-b"))
+        _ = try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: a)
+        fixture.pods.set(
+            RegisteredPod(
+                uid: "web-uid", node: "node-a", namespace: "shop", serviceAccount: "web", exclusion: "it opts out"))
+        let denial = Denial.podExcluded(uid: "web-uid", "it opts out")
+        #expect("\(denial)" == "pod web-uid is not enrolled: it opts out")
+        #expect(denial.remedy == .retry(after: .milliseconds(500)), "somebody may label it")
+        await #expect(throws: denial) {
+            try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: a)
+        }
+        #expect(fixture.audit.all.last == .denied(denial, caller: a.description, subject: "pod web-uid"))
+        await #expect(throws: denial) {
+            try await fixture.authority.issue(
+                identity: SPIFFEID("spiffe://culvert.test/ns/shop/sa/web"), csr: request(), lifetime: nil,
+                caller: .attested(a))
+        }
+        await #expect(throws: Denial.podNotOnNode(uid: "web-uid", node: try NodeName("node-b"))) {
+            try await fixture.authority.issue(podUID: "web-uid", csr: request(), caller: b)
+        }
+    }
+
     @Test("a pod that moves to another node is issued there and no longer here")
     func movedPod() async throws {
         let fixture = try await AuthorityFixture()

@@ -48,7 +48,7 @@ struct ClusterStatusReportTests {
         var facts = facts
         change(&facts)
         return ClusterStatusReport(
-            facts, enrolment: NamespaceEnrolment(label: label), ownNamespace: "culvert-system", now: now)
+            facts, EnrolmentRule(label: label, ownNamespace: "culvert-system"), now: now)
     }
 
     private func problems(_ report: ClusterStatusReport) -> [String] {

@@ -1,5 +1,7 @@
 import FoundationEssentials
 import Glibc
+import KubernetesAPI
+import MeshFile
 import NamespaceKit
 import Testing
 
@@ -40,6 +42,38 @@ struct DeployTests {
         #expect(!said.contains("failed"), "\(said)")
     }
 
+    @Test("tell agents and authority alike who is enrolled", arguments: overlays)
+    func enrolment(_ overlay: String) {
+        let documents = shell("kubectl kustomize deploy/overlays/\(overlay)").components(separatedBy: "\n---\n")
+        func lines(_ name: String, _ kind: String) -> [Substring] {
+            let document = documents.first { $0.contains("\nkind: \(kind)\n") && $0.contains("\n  name: \(name)\n") }
+            return (document ?? "").split(separator: "\n")
+        }
+        for (option, variable, key) in [
+            ("enrolment-label", "ENROLMENT_LABEL", "enrolmentLabel"),
+            ("exclude-namespace", "EXCLUDED_NAMESPACES", "excludedNamespaces"),
+        ] {
+            for (name, kind) in [("culvert-agent", "DaemonSet"), ("culvert-ca", "StatefulSet")] {
+                let lines = lines(name, kind)
+                #expect(lines.filter { $0.contains("--\(option)=") }.map(\.trimmed) == ["- --\(option)=$(\(variable))"])
+                let at = lines.firstIndex { $0.trimmed == "- name: \(variable)" }
+                let source = lines[(at ?? lines.endIndex)...].prefix(5).map(\.trimmed)
+                #expect(
+                    source == [
+                        "- name: \(variable)", "valueFrom:", "configMapKeyRef:", "key: \(key)",
+                        "name: culvert-settings",
+                    ])
+                // The service account's namespace, in which Culvert's own pods are.
+                #expect(!lines.contains { $0.contains("--own-namespace") })
+                #expect(lines.contains { $0.trimmed == "fieldPath: metadata.namespace" })
+            }
+        }
+        let settings = lines("culvert-settings", "ConfigMap").map(\.trimmed)
+        let defaults = EnrolmentRule.systemNamespaces.sorted().joined(separator: ",")
+        #expect(settings.contains("excludedNamespaces: \(defaults)"), "as the option's own default is")
+        #expect(settings.contains("enrolmentLabel: \(MeshFile.defaultEnrolmentLabel)"))
+    }
+
     @Test("bind every account to a role that is there", arguments: overlays)
     func accounts(_ overlay: String) {
         let manifests = shell("kubectl kustomize deploy/overlays/\(overlay)")
@@ -56,4 +90,8 @@ struct DeployTests {
             for name in names(kind) { #expect(manifests.contains("serviceAccountName: \(name)\n"), "\(name)") }
         }
     }
+}
+
+extension Substring {
+    fileprivate var trimmed: String { String(drop { $0 == " " }) }
 }

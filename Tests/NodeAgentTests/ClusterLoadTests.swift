@@ -157,7 +157,7 @@ struct ClusterLoadTests {
         var model = KubernetesCluster(
             .init(
                 node: "node-of-nobody", trustDomain: try TrustDomain("cluster.local"),
-                enrolmentLabel: MeshFile.defaultEnrolmentLabel))
+                enrolment: EnrolmentRule(label: MeshFile.defaultEnrolmentLabel)))
         for number in 0...load.pods / ClusterLoad.podsPerNamespace {
             model.update(
                 Namespace(

@@ -126,11 +126,9 @@ final class ClusterScene {
         let run = try AgentDirectory(path: directory.runDirectory)
         let client = KubernetesClient(
             try ClusterConfiguration.load(kubeconfig: kubeconfig, environment: [:]), userAgent: "culvert/test")
-        var configuration = KubernetesCluster.Configuration(
+        let configuration = KubernetesCluster.Configuration(
             node: "node-a", trustDomain: try TrustDomain("culvert.demo"),
-            enrolmentLabel: MeshFile.defaultEnrolmentLabel)
-        configuration.ownNamespace = "culvert-system"
-        configuration.excludedNamespaces = NamespaceEnrolment.systemNamespaces
+            enrolment: EnrolmentRule(label: MeshFile.defaultEnrolmentLabel, ownNamespace: "culvert-system"))
         let source = KubernetesPodSource(client, configuration, logger: quietLogger)
         let report = AgentReport(
             pid: getpid(), node: "node-a", startedAt: 0, backend: .init(chosen: "nft", asked: "nft", reason: ""),

@@ -20,10 +20,10 @@ struct KubernetesScene {
     static let label = MeshFile.defaultEnrolmentLabel
 
     init(excluded: Set<String> = []) throws {
-        var configuration = KubernetesCluster.Configuration(
-            node: "node-a", trustDomain: try TrustDomain("culvert.demo"), enrolmentLabel: Self.label)
-        configuration.excludedNamespaces = excluded
-        cluster = KubernetesCluster(configuration)
+        cluster = KubernetesCluster(
+            .init(
+                node: "node-a", trustDomain: try TrustDomain("culvert.demo"),
+                enrolment: EnrolmentRule(label: Self.label, excludedNamespaces: excluded)))
         namespace("shop")
         namespace("open", enrolment: nil)
     }

@@ -26,9 +26,7 @@ struct PodFacts: Hashable, Sendable {
     let created: String
 
     /// nil for a pod that nobody can connect to: it has ended, or has no address yet.
-    init?(
-        _ pod: KubernetesAPI.Pod, enrolmentLabel: String, ownNamespace: String?, _ problem: (String) -> Void
-    ) {
+    init?(_ pod: KubernetesAPI.Pod, _ rule: EnrolmentRule, _ problem: (String) -> Void) {
         let texts = pod.status.podIPs.isEmpty ? pod.status.podIP.map { [$0] } ?? [] : pod.status.podIPs
         addresses = texts.compactMap { IPAddress($0) }
         guard !pod.isTerminated, !addresses.isEmpty else { return nil }
@@ -36,7 +34,7 @@ struct PodFacts: Hashable, Sendable {
         serviceAccount = pod.spec.serviceAccountName.isEmpty ? "default" : pod.spec.serviceAccountName
         node = pod.spec.nodeName ?? ""
         usesHostNetwork = pod.spec.hostNetwork
-        exclusion = PodExclusion(pod, enrolmentLabel: enrolmentLabel, ownNamespace: ownNamespace)
+        exclusion = rule.exclusion(of: pod)
         exclusions = ClusterAnnotation.exclusions(pod.metadata.annotations, problem)
         controller = Self.controller(of: pod)
         created = pod.metadata.creationTimestamp?.text ?? ""

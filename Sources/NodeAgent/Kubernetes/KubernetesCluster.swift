@@ -15,21 +15,16 @@ public struct KubernetesCluster: Sendable {
     public struct Configuration: Sendable {
         public let node: String
         public let trustDomain: TrustDomain
-        /// The label that enrols a namespace with `true`, and takes a single pod out with `false`.
-        public let enrolmentLabel: String
+        public let enrolment: EnrolmentRule
         /// The end of every service's name.
         public var clusterDomain = "cluster.local"
-        /// Never enrolled, whatever their labels say.
-        public var excludedNamespaces: Set<String> = []
-        /// Where Culvert runs, if it runs in this cluster: its own pods there are not enrolled.
-        public var ownNamespace: String?
         /// Besides those that nodes and services show: what pods and services have their addresses from.
         public var ranges: Set<IPPrefix> = []
 
-        public init(node: String, trustDomain: TrustDomain, enrolmentLabel: String) {
+        public init(node: String, trustDomain: TrustDomain, enrolment: EnrolmentRule) {
             self.node = node
             self.trustDomain = trustDomain
-            self.enrolmentLabel = enrolmentLabel
+            self.enrolment = enrolment
         }
     }
 
@@ -86,11 +81,11 @@ public struct KubernetesCluster: Sendable {
 extension KubernetesCluster {
     public mutating func update(_ namespace: Namespace) {
         var facts = NamespaceFacts()
-        let enrolment = NamespaceEnrolment(
-            label: configuration.enrolmentLabel, refused: configuration.excludedNamespaces)
-        let verdict = enrolment.verdict(namespace)
-        facts.isEnrolled = verdict == .enrolled
-        if let problem = verdict.problem(label: enrolment.label) { warn("namespace \(namespace.name)", problem) }
+        let enrolment = configuration.enrolment.enrolment(of: namespace)
+        facts.isEnrolled = enrolment == .enrolled
+        if let problem = enrolment.problem(label: configuration.enrolment.label) {
+            warn("namespace \(namespace.name)", problem)
+        }
         facts.isStrict =
             ClusterAnnotation.mode(of: namespace) { warn("namespace \(namespace.name)", $0) } == .strict
         facts.exclusions = ClusterAnnotation.exclusions(namespace.metadata.annotations) {
@@ -103,9 +98,7 @@ extension KubernetesCluster {
 
     /// A pod of the same name and another UID replaces the former one.
     public mutating func update(_ pod: Pod) {
-        let facts = PodFacts(
-            pod, enrolmentLabel: configuration.enrolmentLabel, ownNamespace: configuration.ownNamespace
-        ) { warn("pod \(pod.key)", $0) }
+        let facts = PodFacts(pod, configuration.enrolment) { warn("pod \(pod.key)", $0) }
         set(facts, ofPod: pod.key)
     }
 

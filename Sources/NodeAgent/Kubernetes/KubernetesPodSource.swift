@@ -59,14 +59,14 @@ public final class KubernetesPodSource: PodSource {
             add(Namespace.self, .namespaces, to: &group, signal) { cluster, namespace, isGone in
                 if isGone { cluster.removeNamespace(namespace.name) } else { cluster.update(namespace) }
             }
-            let (label, own) = (configuration.enrolmentLabel, configuration.ownNamespace)
-            add(Pod.self, .pods, to: &group, signal, trim: { Self.trim(&$0, enrolmentLabel: label) }) {
+            let rule = configuration.enrolment
+            add(Pod.self, .pods, to: &group, signal, trim: { Self.trim(&$0, rule) }) {
                 [nodePods] cluster, pod, isGone in
                 if pod.spec.nodeName == node {
                     if isGone {
                         nodePods.remove(uid: pod.metadata.uid)
                     } else {
-                        nodePods.update(pod, enrolmentLabel: label, ownNamespace: own)
+                        nodePods.update(pod, rule)
                     }
                 }
                 if isGone { cluster.removePod(pod.key) } else { cluster.update(pod) }
@@ -181,10 +181,9 @@ public final class KubernetesPodSource: PodSource {
     }
 
     /// A change in anything else of a pod is none.
-    private static func trim(_ pod: inout Pod, enrolmentLabel: String) {
+    private static func trim(_ pod: inout Pod, _ rule: EnrolmentRule) {
         trim(&pod.metadata)
-        let kept: Set = [enrolmentLabel, PodExclusion.partOf.key, "pod-template-hash"]
-        pod.metadata.labels = pod.metadata.labels.filter { kept.contains($0.key) }
+        pod.metadata.labels = pod.metadata.labels.filter { rule.reads(label: $0.key) || $0.key == "pod-template-hash" }
         pod.spec.containers = []
         pod.spec.initContainers = []
         let addresses = pod.status.podIPs.isEmpty ? pod.status.podIP.map { [$0] } ?? [] : pod.status.podIPs

@@ -33,8 +33,8 @@ final class NodePods: Sendable {
         return entries.withLock { $0.values.first { $0.subject.isNamed(reference) } }
     }
 
-    func update(_ pod: Pod, enrolmentLabel: String, ownNamespace: String?) {
-        let exclusion = PodExclusion(pod, enrolmentLabel: enrolmentLabel, ownNamespace: ownNamespace)
+    func update(_ pod: Pod, _ rule: EnrolmentRule) {
+        let exclusion = rule.exclusion(of: pod)
         var entry = Entry(
             subject: PodStatusQueue.Subject(uid: pod.metadata.uid, namespace: pod.namespace, name: pod.name),
             hasGate: pod.spec.readinessGates.contains(PodEnrolmentStatus.condition),

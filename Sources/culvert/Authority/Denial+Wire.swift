@@ -18,7 +18,7 @@ extension AuthorityDenial {
         case .expired: .expired
         case .superseded: .superseded
         case .banned: .banned
-        case .podUnknown, .identityNotOnNode: .podUnknown
+        case .podUnknown, .podExcluded, .identityNotOnNode: .podUnknown
         case .podNotOnNode: .podNotOnNode
         case .podTerminated: .podTerminated
         case .identityRefused, .requestRefused: .invalidRequest

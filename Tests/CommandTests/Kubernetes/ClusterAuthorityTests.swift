@@ -68,7 +68,8 @@ private struct ClusterScene {
     /// Its UID.
     @discardableResult
     func pod(
-        _ name: String, in namespace: String, on node: String, account: String = "default", phase: String = "Running"
+        _ name: String, in namespace: String, on node: String, account: String = "default",
+        labels: KubernetesKit.JSON = [:], hostNetwork: Bool = false
     ) throws -> String {
         if server.get(.serviceAccounts, namespace, account) == nil {
             try server.create(
@@ -77,11 +78,11 @@ private struct ClusterScene {
         let made = try server.create(
             .pods,
             [
-                "metadata": ["name": .string(name), "namespace": .string(namespace)],
+                "metadata": ["name": .string(name), "namespace": .string(namespace), "labels": labels],
                 "spec": [
                     "nodeName": .string(node), "serviceAccountName": .string(account),
-                    "containers": [["name": "c", "image": "i"]],
-                ], "status": ["phase": .string(phase)],
+                    "hostNetwork": .bool(hostNetwork), "containers": [["name": "c", "image": "i"]],
+                ], "status": ["phase": "Running"],
             ])
         return try #require(made["metadata"]["uid"].string)
     }
@@ -120,7 +121,7 @@ private struct ClusterScene {
         }
     }
 
-    private static func request(_ id: SPIFFEID) throws(IssuanceError) -> CertificateSigningRequest {
+    static func request(_ id: SPIFFEID) throws(IssuanceError) -> CertificateSigningRequest {
         do { return try IdentityRequest(uri: id.description).csr } catch { throw IssuanceError(.denied, "\(error)") }
     }
 }
@@ -166,6 +167,50 @@ struct ClusterAuthorityTests {
                                 && $0["involvedObject"]["uid"].string == other
                         }
                     })
+            }
+        }
+    }
+
+    @Test("whom the agents do not capture gets no identity, however its namespace is labelled; the refusal says why")
+    func excluded() async throws {
+        try await ClusterScene.running { scene in
+            try scene.namespace("shop", enrolled: true)
+            for namespace in ["kube-system", "culvert-system"] {
+                try scene.server.update(.namespaces, "", namespace) {
+                    $0["metadata"]["labels"] = [ClusterScene.label: "true"]
+                }
+            }
+            let own = "culvert-system"
+            let cases = [
+                (try scene.pod("dns", in: "kube-system", on: "node-1"), "kube-system", "never enrolled"),
+                (try scene.pod("host", in: "shop", on: "node-1", hostNetwork: true), "shop", "its node's network"),
+                (
+                    try scene.pod("out", in: "shop", on: "node-1", labels: [ClusterScene.label: "false"]), "shop",
+                    "own label"
+                ),
+                (
+                    try scene.pod("ca", in: own, on: "node-1", labels: ["app.kubernetes.io/part-of": "culvert"]), own,
+                    "part of"
+                ),
+            ]
+            let last = try scene.pod("web", in: "shop", on: "node-1")
+            let svid = try await scene.attest(try scene.proxyToken("proxy-1", on: "node-1"), as: "node-1")
+            #expect(await eventually { scene.cluster.pods.pod(uid: last).map { $0.exclusion == nil } ?? false })
+            try await scene.rig.calling(as: svid) { client in
+                for (uid, namespace, reason) in cases {
+                    let id = try SPIFFEID("spiffe://culvert.test/ns/\(namespace)/sa/default")
+                    do throws(IssuanceError) {
+                        _ = try await client.issue(
+                            podUID: uid, identity: id, csr: try ClusterScene.request(id), urgency: .firstUse)
+                        Issue.record("\(id) was issued to \(uid): \(reason)")
+                    } catch { #expect(error.message.contains(reason), "\(error.message)") }
+                    let isAudited = scene.rig.events.contains { event in
+                        guard case .denied(.podExcluded(uid, let text), _, _) = event else { return false }
+                        return text.contains(reason)
+                    }
+                    #expect(isAudited, "\(reason)")
+                }
+                #expect(try await scene.identity(last, "spiffe://culvert.test/ns/shop/sa/default", client) == "issued")
             }
         }
     }

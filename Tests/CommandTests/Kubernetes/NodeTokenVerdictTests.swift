@@ -91,48 +91,98 @@ struct ClusterPodsTests {
 
     private static func pod(
         _ name: String, in namespace: String = "shop", node: String? = "node-1", _ phase: PodStatus.Phase = .running,
-        label value: String? = nil, hostNetwork: Bool = false
+        label value: String? = nil, hostNetwork: Bool = false, partOf: String? = nil, isStatic: Bool = false
     ) -> Pod {
-        Pod(
+        var pod = Pod(
             metadata: ObjectMeta(
                 name: name, namespace: namespace, uid: "u-" + name, labels: value.map { [label: $0] } ?? [:]),
             spec: PodSpec(nodeName: node, serviceAccountName: "web", hostNetwork: hostNetwork),
             status: PodStatus(phase: phase))
+        pod.metadata.labels["app.kubernetes.io/part-of"] = partOf
+        pod.metadata.annotations["kubernetes.io/config.mirror"] = isStatic ? "0123" : nil
+        return pod
     }
 
+    private static let rule = EnrolmentRule(label: label, ownNamespace: "culvert-system")
+
     private static func pods(_ pods: Pod...) -> ClusterPods {
-        var cluster = ClusterPods(label: label)
-        _ = cluster.take(.synced([namespace("shop", "true"), namespace("other", nil)]))
-        cluster.take(.synced(pods))
+        var cluster = ClusterPods(enrolment: rule)
+        let namespaces = [
+            namespace("shop", "true"), namespace("other", nil), namespace("odd", "yes"),
+            namespace("kube-system", "true"),
+            namespace("culvert-system", "true"),
+        ]
+        _ = cluster.take(.synced(namespaces))
+        // As the informer holds them.
+        cluster.take(
+            .synced(
+                pods.map { pod in
+                    var pod = pod
+                    ClusterPods.trim(&pod, rule)
+                    return pod
+                }))
         return cluster
     }
 
     @Test(
-        "only an enrolled namespace's pods are known, and the label's value is exactly true",
+        "only an enrolled namespace's pods have identities, and the label's value is exactly true",
         arguments: [nil, "", "True", "1", "false", "true "])
     func namespaces(value: String?) {
         var cluster = Self.pods(Self.pod("a"))
-        #expect(cluster.pod(uid: "u-a")?.node == "node-1")
-        #expect(cluster.pod(on: "node-1", namespace: "shop", serviceAccount: "web")?.uid == "u-a")
+        func isEnrolled() -> Bool {
+            let known = [
+                cluster.pod(uid: "u-a"), cluster.pod(on: "node-1", namespace: "shop", serviceAccount: "web"),
+            ]
+            #expect(known.allSatisfy { $0?.node == "node-1" && $0?.uid == "u-a" }, "pods are not told again")
+            #expect(known[0]?.exclusion == known[1]?.exclusion)
+            return known[0]?.exclusion == nil
+        }
+        #expect(isEnrolled())
         let before = Self.namespace("shop", "true")
         let after = Self.namespace("shop", value)
         #expect(cluster.take(.changed([.modified(old: before, new: after)])) == true)
-        #expect(cluster.pod(uid: "u-a") == nil)
-        #expect(cluster.pod(on: "node-1", namespace: "shop", serviceAccount: "web") == nil)
+        #expect(!isEnrolled())
         #expect(cluster.take(.changed([.modified(old: after, new: before)])) == true)
-        #expect(cluster.pod(uid: "u-a") != nil, "pods are not told again")
+        #expect(isEnrolled())
         #expect(cluster.take(.changed([.deleted(before)])) == true)
-        #expect(cluster.pod(uid: "u-a") == nil)
+        #expect(!isEnrolled())
     }
 
-    @Test("a pod that is out, unplaced or on the node's network has no identity")
-    func excluded() {
+    private static let key = "culvert.dev/mtls-enabled"
+
+    @Test(
+        "whom the agents do not capture has no identity, and the reason is told",
+        arguments: [
+            (pod("in", label: "true"), nil), (pod("odd", label: "no"), nil), (pod("starting", .pending), nil),
+            (pod("out", label: "false"), "its own label \(key) says false"),
+            (pod("host", hostNetwork: true), "it uses its node's network"),
+            (pod("static", isStatic: true), "it is a static pod"),
+            (pod("ours", in: "culvert-system", partOf: "culvert"), "it is a part of Culvert"),
+            (pod("app", in: "culvert-system"), nil), (pod("poser", partOf: "culvert"), nil),
+            (pod("other", in: "other"), "its namespace other is not labelled \(key)=true"),
+            (pod("none", in: "none"), "its namespace none is not labelled \(key)=true"),
+            (pod("guess", in: "odd"), "of its namespace odd, \(key)=yes enrols nothing: only exactly true does"),
+            (
+                pod("dns", in: "kube-system"),
+                "of its namespace kube-system, \(key)=true is not followed: it is one of the namespaces that are never enrolled"
+            ),
+        ] as [(Pod, String?)])
+    func excluded(pod: Pod, reason: String?) throws {
+        let cluster = Self.pods(pod)
+        let known = try #require(cluster.pod(uid: pod.metadata.uid))
+        #expect(known.exclusion == reason)
+        #expect(cluster.pod(on: "node-1", namespace: pod.namespace, serviceAccount: "web") == known)
+    }
+
+    @Test("one that is not placed is not known; of several under an account one that is enrolled answers for it")
+    func placed() {
         let cluster = Self.pods(
-            Self.pod("out", label: "false"), Self.pod("in", label: "true"), Self.pod("odd", label: "no"),
-            Self.pod("waiting", node: nil), Self.pod("host", hostNetwork: true), Self.pod("other", in: "other"))
-        let known = ["out", "in", "odd", "waiting", "host", "other"].filter { cluster.pod(uid: "u-" + $0) != nil }
-        #expect(known == ["in", "odd"])
+            Self.pod("waiting", node: nil), Self.pod("a", hostNetwork: true), Self.pod("b"),
+            Self.pod("c", label: "false"))
+        #expect(cluster.pod(uid: "u-waiting") == nil)
         #expect(cluster.pod(uid: "u-none") == nil)
+        #expect(cluster.pod(on: "node-1", namespace: "shop", serviceAccount: "web")?.uid == "u-b")
+        #expect(cluster.enrolledNamespaces == ["shop", "culvert-system"])
     }
 
     @Test(

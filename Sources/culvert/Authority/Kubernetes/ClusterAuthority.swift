@@ -10,7 +10,8 @@ import SPIFFE
 /// list, watch, create, patch and delete ConfigMaps of the bundle's name; to create and patch Events.
 struct ClusterAuthority {
     struct Settings {
-        var enrolmentLabel: String
+        /// As the agents have it.
+        var enrolment: EnrolmentRule
         var audience: String
         var accounts: Set<ServiceAccountName>
         var bundleName: String
@@ -29,7 +30,7 @@ struct ClusterAuthority {
         let events = EventRecorder(
             client: client, component: "culvert-ca", instance: settings.instance, now: { Date() }, logger: logger)
         self.events = events
-        pods = KubernetesPodRegistry(client: client, label: settings.enrolmentLabel, logger: logger)
+        pods = KubernetesPodRegistry(client: client, enrolment: settings.enrolment, logger: logger)
         attestor = KubernetesNodeAttestor(
             client: client, verdict: NodeTokenVerdict(audience: settings.audience, accounts: settings.accounts)
         ) { pod, reason in events.record(.warning, "AttestationRefused", on: pod, reason) }

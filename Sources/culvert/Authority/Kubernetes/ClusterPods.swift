@@ -3,21 +3,20 @@ import KubernetesAPI
 
 /// The cluster's pods as identities are decided from them: a value that takes events and answers questions.
 ///
-/// A pod is registered while it is enrolled (its namespace has the label, with exactly `true`, and its own is not `false`), is placed
-/// on a node and does not share the node's network. It is live until it has terminated: one that is being deleted still ends its
-/// connections, and keeps its identity for that.
+/// A pod is registered when it is placed on a node, and has an identity while it is enrolled by the agents' own rule. It is live until
+/// it has terminated: one that is being deleted still ends its connections, and keeps its identity for that.
 struct ClusterPods {
-    /// The label that enrols a namespace and takes out a pod.
-    let label: String
+    let enrolment: EnrolmentRule
 
-    private var enrolled: Set<String> = []
+    private var namespaces: [String: NamespaceEnrolment] = [:]
     private var pods: [String: Entry] = [:]
     private var places: [Place: Set<String>] = [:]
 
     private struct Entry {
         let pod: RegisteredPod
         let name: String
-        let isOut: Bool
+        /// nil for one that is enrolled where its namespace is, and for what passes: it has no address yet, or has ended.
+        let exclusion: PodExclusion?
     }
 
     private struct Place: Hashable {
@@ -36,22 +35,34 @@ struct ClusterPods {
         }
     }
 
-    init(label: String) {
-        self.label = label
+    init(enrolment: EnrolmentRule) {
+        self.enrolment = enrolment
     }
 
-    var enrolledNamespaces: Set<String> { enrolled }
-    var count: Int { pods.count }
+    var enrolledNamespaces: Set<String> { Set(namespaces.filter { $0.value == .enrolled }.keys) }
 
     func pod(uid: String) -> RegisteredPod? {
-        guard let entry = pods[uid], !entry.isOut, enrolled.contains(entry.pod.namespace) else { return nil }
-        return entry.pod
+        guard let entry = pods[uid] else { return nil }
+        var pod = entry.pod
+        pod.exclusion = exclusion(of: entry)
+        return pod
     }
 
+    /// One that is enrolled, if there is any.
     func pod(on node: String, namespace: String, serviceAccount: String) -> RegisteredPod? {
-        guard enrolled.contains(namespace) else { return nil }
         let place = Place(node: node, namespace: namespace, serviceAccount: serviceAccount)
-        return places[place]?.lazy.compactMap { pod(uid: $0) }.first { $0.live }
+        let live = (places[place] ?? []).lazy.compactMap { pod(uid: $0) }.filter(\.live)
+        return live.first { $0.exclusion == nil } ?? live.first
+    }
+
+    /// Its namespace's reason first: that is what most have to change.
+    private func exclusion(of entry: Entry) -> String? {
+        let (name, label) = (entry.pod.namespace, enrolment.label)
+        switch namespaces[name] ?? .unlabelled {
+        case .enrolled: return entry.exclusion?.text(enrolmentLabel: label)
+        case .unlabelled: return "its namespace \(name) is not labelled \(label)=true"
+        case let other: return other.problem(label: label).map { "of its namespace \(name), \($0)" }
+        }
     }
 
     /// Whatever of its namespace: for Events.
@@ -63,24 +74,21 @@ struct ClusterPods {
 
     /// True when the enrolled namespaces are others now.
     mutating func take(_ event: InformerEvent<Namespace>) -> Bool {
-        let before = enrolled
+        let before = enrolledNamespaces
         switch event {
-        case .synced(let all): enrolled = Set(all.filter(isEnrolled).map(\.name))
+        case .synced(let all):
+            namespaces = Dictionary(all.map { ($0.name, enrolment.enrolment(of: $0)) }) { $1 }
         case .changed(let changes):
             for change in changes {
                 switch change {
                 case .added(let namespace), .modified(_, let namespace):
-                    if isEnrolled(namespace) {
-                        enrolled.insert(namespace.name)
-                    } else {
-                        enrolled.remove(namespace.name)
-                    }
-                case .deleted(let namespace): enrolled.remove(namespace.name)
+                    namespaces[namespace.name] = enrolment.enrolment(of: namespace)
+                case .deleted(let namespace): namespaces[namespace.name] = nil
                 }
             }
         case .interrupted, .resumed: break
         }
-        return before != enrolled
+        return before != enrolledNamespaces
     }
 
     mutating func take(_ event: InformerEvent<Pod>) {
@@ -97,18 +105,16 @@ struct ClusterPods {
         }
     }
 
-    private func isEnrolled(_ namespace: Namespace) -> Bool {
-        namespace.metadata.labels[label].map { $0.utf8.elementsEqual("true".utf8) } ?? false
-    }
-
     private mutating func put(_ pod: Pod) {
         let uid = pod.metadata.uid
-        guard !uid.isEmpty, let node = pod.spec.nodeName, !pod.spec.hostNetwork else { return remove(uid) }
-        let live = !pod.isTerminated
+        guard !uid.isEmpty, let node = pod.spec.nodeName else { return remove(uid) }
         let registered = RegisteredPod(
-            uid: uid, node: node, namespace: pod.namespace, serviceAccount: pod.spec.serviceAccountName, live: live)
+            uid: uid, node: node, namespace: pod.namespace, serviceAccount: pod.spec.serviceAccountName,
+            live: !pod.isTerminated)
+        let exclusion = enrolment.exclusion(of: pod)
         remove(uid)
-        pods[uid] = Entry(pod: registered, name: pod.name, isOut: pod.metadata.labels[label] == "false")
+        pods[uid] = Entry(
+            pod: registered, name: pod.name, exclusion: exclusion.flatMap { $0.isPassing ? nil : $0 })
         places[Place(registered), default: []].insert(uid)
     }
 
@@ -120,13 +126,14 @@ struct ClusterPods {
     }
 
     /// Takes from a pod what is not asked for here: hundreds of thousands may be held.
-    static func trim(_ pod: inout Pod, label: String) {
+    static func trim(_ pod: inout Pod, _ rule: EnrolmentRule) {
         var kept = Pod()
         kept.metadata.name = pod.metadata.name
         kept.metadata.namespace = pod.metadata.namespace
         kept.metadata.uid = pod.metadata.uid
         kept.metadata.resourceVersion = pod.metadata.resourceVersion
-        kept.metadata.labels = pod.metadata.labels.filter { $0.key == label }
+        kept.metadata.labels = pod.metadata.labels.filter { rule.reads(label: $0.key) }
+        kept.metadata.annotations = pod.metadata.annotations.filter { $0.key == PodExclusion.staticPodAnnotation }
         kept.spec.nodeName = pod.spec.nodeName
         kept.spec.serviceAccountName = pod.spec.serviceAccountName
         kept.spec.hostNetwork = pod.spec.hostNetwork
@@ -134,8 +141,8 @@ struct ClusterPods {
         pod = kept
     }
 
-    static func trim(_ namespace: inout Namespace, label: String) {
-        namespace.metadata.labels = namespace.metadata.labels.filter { $0.key == label }
+    static func trim(_ namespace: inout Namespace, _ rule: EnrolmentRule) {
+        namespace.metadata.labels = namespace.metadata.labels.filter { $0.key == rule.label }
         namespace.metadata.annotations = [:]
         namespace.metadata.ownerReferences = []
     }

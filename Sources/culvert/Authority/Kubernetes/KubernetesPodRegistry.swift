@@ -14,7 +14,7 @@ protocol FollowingPodRegistry: PodRegistry {
 /// The cluster's pods, as its API server tells of them. What was known stays known while the API server is away.
 final class KubernetesPodRegistry: FollowingPodRegistry {
     private let client: KubernetesClient
-    private let label: String
+    private let enrolment: EnrolmentRule
     private let logger: Logger
     private let state: Mutex<State>
     private let namespaces: (stream: AsyncStream<Set<String>>, continuation: AsyncStream<Set<String>>.Continuation)
@@ -26,11 +26,11 @@ final class KubernetesPodRegistry: FollowingPodRegistry {
         var reasons: [String: String] = [:]
     }
 
-    init(client: KubernetesClient, label: String, logger: Logger) {
+    init(client: KubernetesClient, enrolment: EnrolmentRule, logger: Logger) {
         self.client = client
-        self.label = label
+        self.enrolment = enrolment
         self.logger = logger
-        state = Mutex(State(pods: ClusterPods(label: label)))
+        state = Mutex(State(pods: ClusterPods(enrolment: enrolment)))
         namespaces = AsyncStream.makeStream(of: Set<String>.self, bufferingPolicy: .bufferingNewest(1))
     }
 
@@ -56,9 +56,9 @@ final class KubernetesPodRegistry: FollowingPodRegistry {
     }
 
     func run() async {
-        let label = label
-        let namespaces = Informer(Namespace.self, of: client) { ClusterPods.trim(&$0, label: label) }
-        let pods = Informer(Pod.self, of: client) { ClusterPods.trim(&$0, label: label) }
+        let rule = enrolment
+        let namespaces = Informer(Namespace.self, of: client) { ClusterPods.trim(&$0, rule) }
+        let pods = Informer(Pod.self, of: client) { ClusterPods.trim(&$0, rule) }
         await withDiscardingTaskGroup { group in
             group.addTask {
                 await namespaces.run { event in

@@ -56,37 +56,6 @@ enum EnvironmentVariable {
     }
 }
 
-/// What of a cluster is enrolled: the same for the agents and for whoever asks.
-struct EnrolmentOptions: ParsableArguments {
-    @Option(
-        help: ArgumentHelp(
-            "The label that enrols a namespace with \"true\", and takes a single pod out with \"false\".",
-            valueName: "key"))
-    var enrolmentLabel = MeshFile.defaultEnrolmentLabel
-
-    @Option(
-        help: ArgumentHelp(
-            """
-            A namespace that is never enrolled, whatever its label says; may be repeated. By default those of the cluster itself; \
-            with "none", no namespace.
-            """, valueName: "name"))
-    var excludeNamespace: [String] = NamespaceEnrolment.systemNamespaces.sorted()
-
-    @Option(
-        help: ArgumentHelp(
-            "Where Culvert runs: its own pods there are not enrolled. By default POD_NAMESPACE, or the service account's.",
-            valueName: "name"))
-    var ownNamespace: String?
-
-    var namespaces: NamespaceEnrolment {
-        NamespaceEnrolment(label: enrolmentLabel, refused: Set(excludeNamespace).subtracting(["none"]))
-    }
-
-    func ownNamespace(_ client: KubernetesClient) -> String {
-        ownNamespace ?? EnvironmentVariable.value("POD_NAMESPACE") ?? client.configuration.namespace
-    }
-}
-
 /// What `culvert agent run` has to know of a cluster.
 struct AgentClusterOptions: ParsableArguments {
     @Flag(help: "Learns of pods, namespaces and services from the cluster that this pod is in.")
@@ -147,12 +116,10 @@ struct AgentClusterOptions: ParsableArguments {
 
     func parts(node: String, notes: String, logger: Logger) throws -> Parts {
         let client = try access.client(isInCluster: kubernetes)
-        let own = enrolment.ownNamespace(client)
+        let own = enrolment.ownNamespace(client.configuration)
         var configuration = KubernetesCluster.Configuration(
-            node: node, trustDomain: try TrustDomain(trustDomain), enrolmentLabel: enrolment.enrolmentLabel)
+            node: node, trustDomain: try TrustDomain(trustDomain), enrolment: enrolment.rule(ownNamespace: own))
         configuration.clusterDomain = clusterDomain
-        configuration.excludedNamespaces = enrolment.namespaces.refused
-        configuration.ownNamespace = own
         configuration.ranges = Set(clusterCIDR.compactMap { IPPrefix($0) })
         let source = KubernetesPodSource(client, configuration, logger: logger)
         var reporting = ClusterReporter.Configuration(

@@ -33,7 +33,8 @@ extension CAServe {
             "Pods are the cluster's",
             metadata: [
                 "server": "\(configuration.server)", "credentials": "\(configuration.origin)",
-                "namespace": "\(settings.home)", "label": "\(settings.enrolmentLabel)",
+                "namespace": "\(settings.home)", "label": "\(settings.enrolment.label)",
+                "excludedNamespaces": "\(settings.enrolment.excludedNamespaces.sorted().joined(separator: " "))",
                 "nodeAccounts": "\(settings.accounts.map(\.description).sorted().joined(separator: " "))",
             ])
         let client = KubernetesClient(configuration, userAgent: "culvert/\(Culvert.configuration.version)")

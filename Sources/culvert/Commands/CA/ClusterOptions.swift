@@ -18,11 +18,7 @@ struct ClusterOptions: ParsableArguments {
             valueName: "file"))
     var kubeconfig: String?
 
-    @Option(
-        help: ArgumentHelp(
-            "The label that enrols a namespace with “true”, and takes a single pod out with “false”.", valueName: "key")
-    )
-    var enrolmentLabel = MeshFile.defaultEnrolmentLabel
+    @OptionGroup var enrolment: EnrolmentOptions
 
     @Option(
         help: ArgumentHelp(
@@ -44,14 +40,13 @@ struct ClusterOptions: ParsableArguments {
         guard kubernetes else {
             let given: [(String, Bool)] = [
                 ("--kubeconfig", kubeconfig != nil),
-                ("--enrolment-label", enrolmentLabel != MeshFile.defaultEnrolmentLabel),
+                (enrolment.given ?? "", enrolment.given != nil),
                 ("--node-account", !nodeAccount.isEmpty), ("--token-audience", tokenAudience != Self.defaultAudience),
                 ("--bundle-config-map", bundleConfigMap != Self.defaultBundle),
             ]
             guard let stray = given.first(where: \.1) else { return }
             throw ValidationError("\(stray.0) goes with --kubernetes")
         }
-        guard !enrolmentLabel.isEmpty else { throw ValidationError("--enrolment-label is empty") }
         guard !tokenAudience.isEmpty else { throw ValidationError("--token-audience is empty") }
         for text in nodeAccount where ServiceAccountName(text) == nil {
             throw ValidationError("--node-account: “\(text)” is no NAMESPACE:NAME of a service account")
@@ -70,10 +65,10 @@ struct ClusterOptions: ParsableArguments {
     func settings(
         _ cluster: ClusterConfiguration, environment: [String: String]
     ) -> ClusterAuthority.Settings {
-        let home = environment["POD_NAMESPACE"].flatMap { $0.isEmpty ? nil : $0 } ?? cluster.namespace
+        let home = enrolment.ownNamespace(cluster)
         let accounts = nodeAccount.compactMap { ServiceAccountName($0) }
         return ClusterAuthority.Settings(
-            enrolmentLabel: enrolmentLabel, audience: tokenAudience,
+            enrolment: enrolment.rule(ownNamespace: home), audience: tokenAudience,
             accounts: accounts.isEmpty
                 ? [ServiceAccountName(namespace: home, name: Self.defaultAccount)] : Set(accounts),
             bundleName: bundleConfigMap, home: home, instance: environment["HOSTNAME"] ?? "culvert-ca")

@@ -67,25 +67,25 @@ struct ClusterStatusReport: Encodable, Equatable {
     /// nil when it was not asked.
     let authority: AuthorityReport?
 
-    init(_ facts: Facts, enrolment: NamespaceEnrolment, ownNamespace: String?, now: Date) {
+    init(_ facts: Facts, _ rule: EnrolmentRule, now: Date) {
         let heartbeats = Dictionary(
             facts.leases.compactMap { lease in NodeHeartbeat(lease).map { ($0.node, ($0, lease.renewTime?.date)) } },
             uniquingKeysWith: { first, _ in first })
         let alive = Set(heartbeats.filter { Self.isAlive($0.value.1, now: now) }.keys)
-        let verdicts = Dictionary(facts.namespaces.map { ($0.name, enrolment.verdict($0)) }) { first, _ in first }
+        let verdicts = Dictionary(facts.namespaces.map { ($0.name, rule.enrolment(of: $0)) }) { first, _ in first }
         let lines = facts.pods.filter { verdicts[$0.namespace] == .enrolled }.map {
-            Self.line($0, enrolment, ownNamespace, alive)
+            Self.line($0, rule, alive)
         }.sorted { ($0.namespace, $0.name) < ($1.namespace, $1.name) }
         let byNode = Dictionary(grouping: lines) { $0.node ?? "" }
         let trust = Dictionary((facts.authority?.nodes ?? []).map { ($0.name, $0) }) { first, _ in first }
 
-        enrolmentLabel = enrolment.label
+        enrolmentLabel = rule.label
         pods = lines
         nodes = facts.nodes.map(\.name).sorted().map { name in
             Self.line(name, heartbeats[name], byNode[name] ?? [], trust[name], now: now)
         }
         namespaces = facts.namespaces.sorted { $0.name < $1.name }.compactMap { namespace in
-            Self.line(namespace, enrolment, lines.filter { $0.namespace == namespace.name })
+            Self.line(namespace, rule, lines.filter { $0.namespace == namespace.name })
         }
         authority = facts.authority
         isSound =
@@ -101,15 +101,15 @@ struct ClusterStatusReport: Encodable, Equatable {
     }
 
     private static func line(
-        _ pod: Pod, _ enrolment: NamespaceEnrolment, _ ownNamespace: String?, _ alive: Set<String>
+        _ pod: Pod, _ rule: EnrolmentRule, _ alive: Set<String>
     ) -> PodLine {
         func line(_ state: String, _ reason: String?, backend: String? = nil, isProblem: Bool) -> PodLine {
             PodLine(
                 namespace: pod.namespace, name: pod.name, uid: pod.metadata.uid, node: pod.spec.nodeName, state: state,
                 reason: reason, backend: backend, isProblem: isProblem)
         }
-        if let exclusion = PodExclusion(pod, enrolmentLabel: enrolment.label, ownNamespace: ownNamespace) {
-            return line("excluded", exclusion.text(enrolmentLabel: enrolment.label), isProblem: false)
+        if let exclusion = rule.exclusion(of: pod) {
+            return line("excluded", exclusion.text(enrolmentLabel: rule.label), isProblem: false)
         }
         let node = pod.spec.nodeName ?? ""
         guard let text = pod.metadata.annotations[PodEnrolmentStatus.annotation],
@@ -161,15 +161,15 @@ struct ClusterStatusReport: Encodable, Equatable {
 
     /// nil for one that nobody has labelled.
     private static func line(
-        _ namespace: Namespace, _ enrolment: NamespaceEnrolment, _ pods: [PodLine]
+        _ namespace: Namespace, _ rule: EnrolmentRule, _ pods: [PodLine]
     ) -> NamespaceLine? {
-        let verdict = enrolment.verdict(namespace)
-        guard verdict != .unlabelled else { return nil }
-        var problems = [verdict.problem(label: enrolment.label)].compactMap(\.self)
+        let enrolment = rule.enrolment(of: namespace)
+        guard enrolment != .unlabelled else { return nil }
+        var problems = [enrolment.problem(label: rule.label)].compactMap(\.self)
         let mode = ClusterAnnotation.mode(of: namespace) { problems.append($0) }
         _ = ClusterAnnotation.exclusions(namespace.metadata.annotations) { problems.append($0) }
         return NamespaceLine(
-            name: namespace.name, isEnrolled: verdict == .enrolled, mode: mode.rawValue, pods: pods.count,
+            name: namespace.name, isEnrolled: enrolment == .enrolled, mode: mode.rawValue, pods: pods.count,
             enrolled: pods.count { $0.state == "enrolled" }, problems: problems)
     }
 }

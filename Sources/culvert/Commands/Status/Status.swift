@@ -84,7 +84,7 @@ struct Status: AsyncParsableCommand {
         if let namespace { facts.namespaces.removeAll { $0.name != namespace } }
         facts.authority = try await authority()
         return ClusterStatusReport(
-            facts, enrolment: enrolment.namespaces, ownNamespace: own ?? Self.ownNamespace(facts.leases), now: Date())
+            facts, enrolment.rule(ownNamespace: own ?? Self.ownNamespace(facts.leases)), now: Date())
     }
 
     /// Where the agents keep their Leases is where Culvert runs.

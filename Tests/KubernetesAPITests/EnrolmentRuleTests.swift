@@ -1,10 +1,8 @@
 import KubernetesAPI
 import Testing
 
-@testable import NodeAgent
-
 @Suite("Which pods of a cluster are enrolled, and why others are not")
-struct PodExclusionTests {
+struct EnrolmentRuleTests {
     private static let label = "culvert.dev/mtls-enabled"
 
     struct Case: CustomTestStringConvertible, Sendable {
@@ -56,7 +54,7 @@ struct PodExclusionTests {
             metadata: ObjectMeta(name: "web", namespace: "shop", uid: "u-1"), spec: PodSpec(nodeName: "node-a"),
             status: PodStatus(phase: .running, podIPs: ["10.0.0.1"]))
         example.change(&pod)
-        let exclusion = PodExclusion(pod, enrolmentLabel: Self.label, ownNamespace: "culvert-system")
+        let exclusion = EnrolmentRule(label: Self.label, ownNamespace: "culvert-system").exclusion(of: pod)
         #expect(exclusion == example.exclusion)
     }
 
@@ -74,16 +72,16 @@ struct PodExclusionTests {
             ("shop", "false", .unlabelled), ("shop", "True", .otherValue("True")), ("shop", "", .otherValue("")),
             ("shop", "1", .otherValue("1")), ("kube-system", "true", .refused), ("kube-system", nil, .unlabelled),
             ("kube-public", "true", .refused), ("kube-systems", "true", .enrolled),
-        ] as [(String, String?, NamespaceEnrolment.Verdict)])
-    func namespaces(_ name: String, _ value: String?, _ verdict: NamespaceEnrolment.Verdict) {
+        ] as [(String, String?, NamespaceEnrolment)])
+    func namespaces(_ name: String, _ value: String?, _ enrolment: NamespaceEnrolment) {
         let labels = value.map { ["io.example/mtls": $0] } ?? [Self.label: "true"]
         let namespace = Namespace(metadata: ObjectMeta(name: name, labels: labels))
-        #expect(NamespaceEnrolment(label: "io.example/mtls").verdict(namespace) == verdict)
+        #expect(EnrolmentRule(label: "io.example/mtls").enrolment(of: namespace) == enrolment)
     }
 
     @Test("system namespaces are enrolled when the operator says so")
     func allowed() {
         let namespace = Namespace(metadata: ObjectMeta(name: "kube-system", labels: [Self.label: "true"]))
-        #expect(NamespaceEnrolment(label: Self.label, refused: []).verdict(namespace) == .enrolled)
+        #expect(EnrolmentRule(label: Self.label, excludedNamespaces: []).enrolment(of: namespace) == .enrolled)
     }
 }
