@@ -140,6 +140,31 @@ struct CredentialsTests {
         }
     }
 
+    @Test("a variable that is empty is none: the next way to a cluster is taken")
+    func emptyVariables() throws {
+        try Self.directory { directory in
+            mkdir(directory + "/.kube", 0o700)
+            defer { try? Self.remove(directory + "/.kube") }
+            try Self.write(Self.kubeconfig, directory + "/.kube/config")
+            let found = try ClusterConfiguration.load(
+                environment: [
+                    "KUBECONFIG": "", "KUBERNETES_SERVICE_HOST": "", "KUBERNETES_SERVICE_PORT": "", "HOME": directory,
+                ])
+            #expect(found.origin.hasSuffix("\(directory)/.kube/config"))
+            #expect(throws: ClusterConfigurationError.notInCluster) {
+                try ClusterConfiguration.load(environment: ["KUBERNETES_SERVICE_HOST": "", "HOME": ""])
+            }
+            try Self.write("t1", directory + "/token")
+            try Self.write("x", directory + "/ca.crt")
+            let pod = try ClusterConfiguration.inCluster(
+                environment: [
+                    "KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT_HTTPS": "",
+                    "KUBERNETES_SERVICE_PORT": "443",
+                ], directory: directory)
+            #expect(pod.server == "https://10.0.0.1:443")
+        }
+    }
+
     @Test("a pod's service account, with an address of either family", arguments: ["10.0.0.1", "fd00::1"])
     func inCluster(host: String) throws {
         try Self.directory { directory in

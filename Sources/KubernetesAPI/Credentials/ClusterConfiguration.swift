@@ -35,13 +35,19 @@ public struct ClusterConfiguration: Sendable, Equatable {
 
     public static let serviceAccountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount"
 
+    /// What `load` and `inCluster` look at. An empty variable is none.
+    public static let environmentVariables = [
+        "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS", "HOME",
+    ]
+
     /// What a pod is given: the service account's token, CA certificates and namespace.
     ///
     /// The host may be an IPv6 address: it is without brackets in the environment.
     public static func inCluster(
         environment: [String: String], directory: String = serviceAccountDirectory
     ) throws(ClusterConfigurationError) -> ClusterConfiguration {
-        guard let host = environment["KUBERNETES_SERVICE_HOST"], !host.isEmpty,
+        let environment = environment.filter { !$0.value.isEmpty }
+        guard let host = environment["KUBERNETES_SERVICE_HOST"],
             let port = environment["KUBERNETES_SERVICE_PORT_HTTPS"] ?? environment["KUBERNETES_SERVICE_PORT"],
             UInt16(port) != nil
         else { throw .notInCluster }
@@ -67,6 +73,7 @@ public struct ClusterConfiguration: Sendable, Equatable {
         if let kubeconfig {
             return try Kubeconfig(paths: [kubeconfig]).configuration(context: context, allowsInsecure: allowsInsecure)
         }
+        let environment = environment.filter { !$0.value.isEmpty }
         let listed = (environment["KUBECONFIG"] ?? "").split(separator: ":").map(String.init)
         if !listed.isEmpty {
             // As kubectl does: files of the list may be missing, but not all of them.

@@ -44,7 +44,7 @@ private struct ClusterScene {
         let options = try ClusterOptions.parse(["--kubernetes"])
         let cluster = ClusterAuthority(
             client: KubernetesClient(configuration, userAgent: "culvert/test"),
-            settings: options.settings(configuration, environment: ["HOSTNAME": "culvert-ca-0"]),
+            settings: options.settings(configuration),
             logger: AuthorityRig.silent)
         try await AuthorityRig.running(
             registry: cluster.pods, nodeTokens: cluster.attestor, audit: { cluster.tell($0) }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import IPAddressing
 import KubernetesAPI
 import Logging
@@ -7,58 +6,9 @@ import MeshFile
 import NodeAgent
 import SPIFFE
 
-/// Which cluster, and how it is reached.
-struct ClusterAccessOptions: ParsableArguments {
-    @Option(
-        help: ArgumentHelp(
-            "The cluster by a kubeconfig; without it by KUBECONFIG, the pod's service account, or ~/.kube/config.",
-            valueName: "file"))
-    var kubeconfig: String?
-
-    @Option(help: ArgumentHelp("The kubeconfig's context; by default its current one.", valueName: "name"))
-    var context: String?
-
-    /// The first that there is; with `isInCluster`, only what a pod is given.
-    func client(
-        isInCluster: Bool = false, connectTimeout: Duration = .seconds(10)
-    ) throws(CommandFailure) -> KubernetesClient {
-        do {
-            let environment = Self.environment(
-                "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS", "KUBECONFIG",
-                "HOME")
-            let configuration =
-                isInCluster
-                ? try ClusterConfiguration.inCluster(environment: environment)
-                : try ClusterConfiguration.load(kubeconfig: kubeconfig, context: context, environment: environment)
-            var limits = KubernetesClient.Limits()
-            limits.connectTimeout = connectTimeout
-            return KubernetesClient(
-                configuration, userAgent: "culvert/\(Culvert.configuration.version)", limits: limits)
-        } catch {
-            throw CommandFailure(
-                "the cluster cannot be reached: \(error)",
-                hint: "name a kubeconfig with --kubeconfig, or run in a pod with a service account")
-        }
-    }
-
-    private static func environment(_ names: String...) -> [String: String] {
-        var values: [String: String] = [:]
-        for name in names { values[name] = EnvironmentVariable.value(name) }
-        return values
-    }
-}
-
-/// What the pod's manifest tells a process.
-enum EnvironmentVariable {
-    /// nil also for an empty one.
-    static func value(_ name: String) -> String? {
-        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-    }
-}
-
 /// What `culvert agent run` has to know of a cluster.
 struct AgentClusterOptions: ParsableArguments {
-    @Flag(help: "Learns of pods, namespaces and services from the cluster that this pod is in.")
+    @Flag(help: "Learns of pods, namespaces and services from a Kubernetes cluster.")
     var kubernetes = false
 
     @OptionGroup var access: ClusterAccessOptions
@@ -93,12 +43,9 @@ struct AgentClusterOptions: ParsableArguments {
     var startupTaint = "culvert.dev/agent-not-ready"
 
     /// Whether any of them says that there is a cluster.
-    var isGiven: Bool { kubernetes || access.kubeconfig != nil }
+    var isGiven: Bool { kubernetes || access.given != nil }
 
     func validate() throws {
-        guard !kubernetes || access.kubeconfig == nil else {
-            throw ValidationError("--kubernetes and --kubeconfig are two ways to the same; give one of them")
-        }
         guard (try? TrustDomain(trustDomain)) != nil else {
             throw ValidationError("--trust-domain: “\(trustDomain)” is not a trust domain")
         }
@@ -115,7 +62,7 @@ struct AgentClusterOptions: ParsableArguments {
     }
 
     func parts(node: String, notes: String, logger: Logger) throws -> Parts {
-        let client = try access.client(isInCluster: kubernetes)
+        let client = try access.client()
         let own = enrolment.ownNamespace(client.configuration)
         var configuration = KubernetesCluster.Configuration(
             node: node, trustDomain: try TrustDomain(trustDomain), enrolment: enrolment.rule(ownNamespace: own))

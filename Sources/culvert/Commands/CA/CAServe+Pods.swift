@@ -1,4 +1,3 @@
-import KubernetesAPI
 import Logging
 import MeshFile
 import SPIFFE
@@ -26,9 +25,8 @@ extension CAServe {
     /// nil with a mesh file.
     func clusterAuthority(logger: Logger) throws(CommandFailure) -> ClusterAuthority? {
         guard cluster.kubernetes else { return nil }
-        let environment = ClusterOptions.environment
-        let configuration = try cluster.cluster(environment: environment)
-        let settings = cluster.settings(configuration, environment: environment)
+        let configuration = try cluster.access.configuration()
+        let settings = cluster.settings(configuration)
         logger.info(
             "Pods are the cluster's",
             metadata: [
@@ -37,8 +35,8 @@ extension CAServe {
                 "excludedNamespaces": "\(settings.enrolment.excludedNamespaces.sorted().joined(separator: " "))",
                 "nodeAccounts": "\(settings.accounts.map(\.description).sorted().joined(separator: " "))",
             ])
-        let client = KubernetesClient(configuration, userAgent: "culvert/\(Culvert.configuration.version)")
-        return ClusterAuthority(client: client, settings: settings, logger: logger)
+        return ClusterAuthority(
+            client: ClusterAccessOptions.client(configuration), settings: settings, logger: logger)
     }
 
     private func loadedMesh() throws(CommandFailure) -> MeshFile {

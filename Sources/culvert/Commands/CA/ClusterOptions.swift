@@ -1,7 +1,5 @@
 import ArgumentParser
-import Glibc
 import KubernetesAPI
-import MeshFile
 
 /// `culvert ca serve`'s options for an authority on Kubernetes.
 struct ClusterOptions: ParsableArguments {
@@ -12,12 +10,7 @@ struct ClusterOptions: ParsableArguments {
             """)
     var kubernetes = false
 
-    @Option(
-        help: ArgumentHelp(
-            "The cluster's API server; by default KUBECONFIG, the pod's service account, or ~/.kube/config.",
-            valueName: "file"))
-    var kubeconfig: String?
-
+    @OptionGroup var access: ClusterAccessOptions
     @OptionGroup var enrolment: EnrolmentOptions
 
     @Option(
@@ -39,8 +32,7 @@ struct ClusterOptions: ParsableArguments {
     func validate() throws {
         guard kubernetes else {
             let given: [(String, Bool)] = [
-                ("--kubeconfig", kubeconfig != nil),
-                (enrolment.given ?? "", enrolment.given != nil),
+                (access.given ?? "", access.given != nil), (enrolment.given ?? "", enrolment.given != nil),
                 ("--node-account", !nodeAccount.isEmpty), ("--token-audience", tokenAudience != Self.defaultAudience),
                 ("--bundle-config-map", bundleConfigMap != Self.defaultBundle),
             ]
@@ -53,34 +45,13 @@ struct ClusterOptions: ParsableArguments {
         }
     }
 
-    func cluster(environment: [String: String]) throws(CommandFailure) -> ClusterConfiguration {
-        do {
-            return try ClusterConfiguration.load(kubeconfig: kubeconfig, environment: environment)
-        } catch {
-            throw CommandFailure(
-                "\(error)", hint: "run it in a pod with a service account, or name a kubeconfig with --kubeconfig")
-        }
-    }
-
-    func settings(
-        _ cluster: ClusterConfiguration, environment: [String: String]
-    ) -> ClusterAuthority.Settings {
+    func settings(_ cluster: ClusterConfiguration) -> ClusterAuthority.Settings {
         let home = enrolment.ownNamespace(cluster)
         let accounts = nodeAccount.compactMap { ServiceAccountName($0) }
         return ClusterAuthority.Settings(
             enrolment: enrolment.rule(ownNamespace: home), audience: tokenAudience,
             accounts: accounts.isEmpty
                 ? [ServiceAccountName(namespace: home, name: Self.defaultAccount)] : Set(accounts),
-            bundleName: bundleConfigMap, home: home, instance: environment["HOSTNAME"] ?? "culvert-ca")
-    }
-
-    /// This process's, as far as clusters are concerned.
-    static var environment: [String: String] {
-        let names = [
-            "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS", "HOME",
-            "POD_NAMESPACE", "HOSTNAME",
-        ]
-        return Dictionary(
-            uniqueKeysWithValues: names.compactMap { name in getenv(name).map { (name, String(cString: $0)) } })
+            bundleName: bundleConfigMap, home: home, instance: EnvironmentVariable.value("HOSTNAME") ?? "culvert-ca")
     }
 }
