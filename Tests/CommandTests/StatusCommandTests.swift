@@ -135,22 +135,6 @@ struct StatusCommandTests {
         await scene.end()
     }
 
-    private func freePort() throws -> UInt16 {
-        let socket = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(socket) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(socket, $0, length) == 0 && getsockname(socket, $0, &length) == 0
-            }
-        }
-        try #require(isBound)
-        return UInt16(bigEndian: address.sin_port)
-    }
-
     /// The answer's head and body.
     private func ask(_ port: UInt16, _ path: String) -> String {
         TestNetwork.shell(
@@ -165,7 +149,9 @@ struct StatusCommandTests {
         arguments: [
             ("--node a", "give one of --kubernetes, --kubeconfig and --mesh"),
             ("--node a --mesh m --kubernetes", "give one of"), ("--node a --mesh m --kubeconfig k", "give one of"),
-            ("--node a --kubernetes --kubeconfig k", "two ways to the same"),
+            ("--node a --kubernetes --exclude-namespace kube-system,,a", "“” is no namespace's name"),
+            ("--node a --kubernetes --exclude-namespace Kube-System", "“Kube-System” is no namespace's name"),
+            ("--node a --kubernetes --enrolment-label ''", "--enrolment-label is empty"),
             ("--mesh m", "NODE_NAME is not set"), ("--kubernetes", "NODE_NAME is not set"),
             ("--node a --kubernetes --trust-domain UPPER", "is not a trust domain"),
             ("--node a --kubernetes --cluster-cidr ten", "is not a range"),

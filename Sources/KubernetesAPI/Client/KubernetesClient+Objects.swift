@@ -92,6 +92,15 @@ extension KubernetesClient {
         return try Self.decoded(body) { try TokenReview(checking: &$0, named: false) }.status
     }
 
+    /// Whether we may do so, in all namespaces. Everybody who has authenticated may ask.
+    public func may(_ right: AccessRight) async throws -> Bool {
+        let body = try await send(
+            .init(
+                method: .POST, path: SelfSubjectAccessReview.resource.path(), body: SelfSubjectAccessReview(right).json)
+        )
+        return try Self.decoded(body) { try SelfSubjectAccessReview(checking: &$0, named: false) }.isAllowed
+    }
+
     /// The server's version (`gitVersion`): a request that needs no rights.
     public func serverVersion() async throws -> String {
         let body = try await send(.init(method: .GET, path: "/version"))

@@ -20,21 +20,9 @@ private struct ClusterScene {
     let rig: AuthorityRig
 
     static let label = "culvert.dev/mtls-enabled"
-    private static let deploy = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-        .deletingLastPathComponent().deletingLastPathComponent().appending(path: "deploy/base")
-
     static func running(_ body: (ClusterScene) async throws -> Void) async throws {
         let server = try await APIServer.start()
-        try server.create(.namespaces, ["metadata": ["name": "culvert-system"]])
-        let manifest = try String(
-            decoding: Data(contentsOf: deploy.appending(path: "authority-rbac.yaml")), as: UTF8.self)
-        // As the kustomization does.
-        for var document in try YAMLDocuments.read(manifest) {
-            let kind = document["kind"].string ?? ""
-            let resource = try #require(Resource.stored.first { $0.kind == kind })
-            if resource.isNamespaced { document["metadata"]["namespace"] = "culvert-system" }
-            try server.create(resource, document)
-        }
+        try server.installAuthority()
         let directory = "/tmp/culvert-account-\(UInt64.random(in: 0...UInt64.max))"
         try server.writeServiceAccountMount(to: directory, "culvert-system", serviceAccount: "culvert-ca")
         defer { try? FileManager.default.removeItem(atPath: directory) }

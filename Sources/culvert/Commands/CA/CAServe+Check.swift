@@ -3,6 +3,7 @@ import Authority
 import FoundationEssentials
 import Glibc
 import IPAddressing
+import KubernetesAPI
 import MeshFile
 import PostgreSQL
 import SPIFFE
@@ -32,6 +33,7 @@ extension CAServe {
             problems += await storeProblems(domain, now: now)
         }
         if let domain { problems += pluginProblems(domain, now: now) }
+        problems += await clusterProblems()
         return problems + federationProblems() + socketProblems()
     }
 
@@ -84,6 +86,15 @@ extension CAServe {
         }
         guard let database else { return AuthorityPreflight.problems(inDirectory: data, of: domain, now: now) }
         return await AuthorityPreflight.problems(inDirectory: data, sharing: database, of: domain, now: now)
+    }
+
+    private func clusterProblems() async -> [AuthorityPreflight.Problem] {
+        guard cluster.kubernetes else { return [] }
+        let client: KubernetesClient
+        do throws(CommandFailure) { client = try cluster.access.client(connectTimeout: .seconds(5)) } catch {
+            return [.init(error.description, hint: error.hint)]
+        }
+        return await ClusterPreflight(client: client, bundle: cluster.bundleConfigMap).problems()
     }
 
     private func federationProblems() -> [AuthorityPreflight.Problem] {

@@ -48,6 +48,7 @@ struct CAServe: AsyncParsableCommand {
               culvert ca serve --data ca --trust-domain example.org --mesh mesh.yaml --listen 10.0.0.1:15012 \\
                 --attest-listen 10.0.0.1:15011
               culvert ca serve --kubernetes --data /var/lib/culvert --trust-domain example.org
+              culvert ca serve --kubernetes --data /var/lib/culvert --trust-domain example.org --check
               culvert ca serve --data ca --mesh mesh.yaml --ca-dir /etc/cacerts
               culvert ca serve --data ca --mesh mesh.yaml --leaf-ttl 10m --intermediate-ttl 24h
               culvert ca serve --data ca --mesh mesh.yaml --store-password-file db.password \\
@@ -149,7 +150,8 @@ struct CAServe: AsyncParsableCommand {
     @Flag(
         help: """
             Only check all options and files, as they would be at the start, and say everything that is wrong; serve nothing and \
-            change nothing. Exit status 0, or 78. A --store is connected to and read.
+            change nothing. Exit status 0, or 78. A --store is connected to and read; with --kubernetes the API server is asked for each \
+            right that is needed.
             """)
     var check = false
 
