@@ -250,36 +250,6 @@ struct ClusterTests {
         }
     }
 
-    @Test("one of two holds a lease, and the other gets it when it is given up")
-    func lease() async throws {
-        try await Cluster.running { cluster in
-            func contender(_ name: String) -> Task<Void, Never> {
-                let election = LeaderElection(
-                    client: cluster.client, lease: ObjectKey(namespace: "default", name: "culvert"), identity: name,
-                    now: { Date() }, logger: Cluster.silent)
-                return Task { await election.run { try? await Task.sleep(for: .seconds(600)) } }
-            }
-            func holder() async -> String? {
-                try? await cluster.client.get(Lease.self, name: "culvert", namespace: "default").holderIdentity
-            }
-            let first = contender("first")
-            #expect(await cluster.server.wait { $0.get(.leases, "default", "culvert") != nil })
-            #expect(await holder() == "first")
-            first.cancel()
-            await first.value
-            #expect(await holder() == nil, "given up")
-            let second = contender("second")
-            #expect(
-                await cluster.server.wait {
-                    $0.get(.leases, "default", "culvert")?["spec"]["holderIdentity"].string == "second"
-                })
-            let lease = try await cluster.client.get(Lease.self, name: "culvert", namespace: "default")
-            #expect(lease.leaseTransitions == 1)
-            second.cancel()
-            await second.value
-        }
-    }
-
     @Test("what happens again is one Event with a count")
     func events() async throws {
         try await Cluster.running { cluster in

@@ -224,6 +224,7 @@ struct BundlePlacementTests {
                 annotations: [BundlePlacement.sequenceKey: sequence]),
             data: [BundlePlacement.pemKey: pem, BundlePlacement.jwksKey: "J"])
         map.data.merge(extra) { $1 }
+        map.metadata.resourceVersion = "41"
         return map
     }
 
@@ -276,6 +277,7 @@ struct BundlePlacementTests {
             return
         }
         #expect(patch["data"] == ["more": nil, "bundle.json": "J", "bundle.pem": "P"])
+        #expect(patch["metadata"]?["resourceVersion"] == "41", "nothing that was not seen is replaced")
         #expect(
             Self.words(Self.placement(enrolled: ["a"], Self.map("home"), Self.map("a", pem: "N", sequence: "8"))) == [])
     }

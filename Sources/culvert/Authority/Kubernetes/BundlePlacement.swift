@@ -29,8 +29,10 @@ struct BundlePlacement {
     }
 
     enum Step: Equatable {
+        /// Where there is none.
         case create(ConfigMap)
-        /// A merge patch: what somebody has added to the data goes, other people's labels and annotations stay.
+        /// A merge patch of the object as it was seen: what somebody has added to the data goes, other people's labels and annotations
+        /// stay. It is refused when somebody has written the object since.
         case repair(namespace: String, JSONValue)
         case remove(namespace: String, uid: String)
     }
@@ -90,6 +92,7 @@ struct BundlePlacement {
         let data = desired.data.sorted { $0.key < $1.key }.map { JSONValue.Member($0.key, .string($0.value)) }
         return [
             "metadata": [
+                "resourceVersion": .string(map.metadata.resourceVersion),
                 "labels": .strings(desired.metadata.labels), "annotations": .strings(desired.metadata.annotations),
             ],
             "data": .object(strangers.map { .init($0, .null) } + data),

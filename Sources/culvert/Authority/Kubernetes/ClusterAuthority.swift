@@ -35,7 +35,8 @@ struct ClusterAuthority {
             client: client, verdict: NodeTokenVerdict(audience: settings.audience, accounts: settings.accounts)
         ) { pod, reason in events.record(.warning, "AttestationRefused", on: pod, reason) }
         publisher = TrustBundlePublisher(
-            client: client, name: settings.bundleName, home: settings.home, logger: logger)
+            client: client, name: settings.bundleName, home: settings.home, instance: settings.instance,
+            logger: logger)
     }
 
     /// Of the audit trail.
