@@ -139,7 +139,7 @@ public struct CNIRequest: Hashable, Sendable {
         return (1...15).contains(text.utf8.count) && text != "." && text != ".." && isVisible
     }
 
-    /// Of a namespace, a pod, or what a uid may be: what Kubernetes calls things by, which is also safe as the name of a file.
+    /// Of a namespace or a pod: what Kubernetes calls things by, which is also safe as the name of a file.
     static func isName(_ text: String) -> Bool {
         guard let first = text.utf8.first, isAlphanumeric(first), text.utf8.count <= 253 else { return false }
         return text.utf8.allSatisfy { isAlphanumeric($0) || ".-_".utf8.contains($0) }
@@ -163,7 +163,7 @@ public struct CNIRequest: Hashable, Sendable {
         }
         guard let namespace = values["K8S_POD_NAMESPACE"], let name = values["K8S_POD_NAME"] else { return nil }
         let uid = values["K8S_POD_UID"].flatMap { $0.isEmpty ? nil : $0 }
-        guard isName(namespace), isName(name), uid.map(isName) ?? true else {
+        guard isName(namespace), isName(name), uid.map(PodUID.isUsable) ?? true else {
             throw CNIError(.invalidEnvironment, "CNI_ARGS names no pod of Kubernetes: '\(arguments)'")
         }
         return Pod(namespace: namespace, name: name, uid: uid)

@@ -36,7 +36,7 @@ public struct SandboxNote: Hashable, Sendable {
     }
 
     public static func read(uid: String, in directory: String) -> SandboxNote? {
-        guard CNIRequest.isName(uid), let bytes = try? SmallFile.read(directory + "/" + uid, bytesMax: bytesMax) else {
+        guard PodUID.isUsable(uid), let bytes = try? SmallFile.read(directory + "/" + uid, bytesMax: bytesMax) else {
             return nil
         }
         return SandboxNote(text: String(decoding: bytes, as: UTF8.self), uid: uid)

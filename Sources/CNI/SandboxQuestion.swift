@@ -40,7 +40,7 @@ public struct SandboxQuestion: Hashable, Sendable {
         }
         guard parts.count == 4, parts[2].hasPrefix("uid ") else { return nil }
         let uid = String(parts[2].dropFirst(4))
-        guard let note = SandboxNote(text: String(parts[3]), uid: uid), uid.isEmpty || CNIRequest.isName(uid) else {
+        guard let note = SandboxNote(text: String(parts[3]), uid: uid), uid.isEmpty || PodUID.isUsable(uid) else {
             return nil
         }
         sandbox = SandboxNote(

@@ -1,3 +1,4 @@
+import CNI
 import IPAddressing
 import KubernetesAPI
 import MeshState
@@ -67,7 +68,7 @@ extension KubernetesCluster {
             enrol(nil, at: key)
             return (nil, false, nil)
         }
-        guard Self.isUsable(facts.uid) else {
+        guard PodUID.isUsable(facts.uid) else {
             change.omitted[facts.uid] = "its UID is not one"
             enrol(nil, at: key)
             return (nil, false, nil)
@@ -87,19 +88,6 @@ extension KubernetesCluster {
             change.omitted[facts.uid] = error.description
             return (nil, false, facts.uid)
         }
-    }
-
-    /// It names files.
-    private static func isUsable(_ uid: String) -> Bool {
-        (1...128).contains(uid.utf8.count) && uid.utf8.first.map { $0 != UInt8(ascii: ".") } ?? false
-            && uid.utf8.allSatisfy { byte in
-                switch byte {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                    true
-                default: false
-                }
-            }
     }
 
     private func localPod(_ key: ObjectKey, _ facts: PodFacts, _ namespace: NamespaceFacts) -> ClusterState.Pod {
