@@ -4,11 +4,12 @@ public import SPIFFE
 
 /// What the authority did and refused to do: one event per signature, per denial and per administrative act.
 public enum AuditEvent: Sendable, Equatable {
-    /// A step of the authorities' life, with the reason if it went past a guard.
-    case rotated(RotationRecord)
+    /// A step of the authorities' life, with the reason if it went past a guard; `by` whom it was asked for, nil for what was due by itself
+    /// or follows from such a step.
+    case rotated(RotationRecord, by: AdminCaller?)
     /// Live nodes that the step did not wait for: what they hold is worth nothing to others, or others' to them.
     case nodesCutOff(RotationRecord.CutOff, by: RotationRecord)
-    case rotationRefused(RotationCommand, RotationRefusal)
+    case rotationRefused(RotationCommand, RotationRefusal, by: AdminCaller)
     /// Good, and to sign once every live node has its root.
     case pluginAccepted(AuthorityID, notAfter: Date)
     /// The set in force goes on.

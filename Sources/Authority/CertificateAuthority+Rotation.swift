@@ -6,22 +6,24 @@ extension CertificateAuthority {
     private static let stepsMax = 64
 
     /// What an operator asks for, and then every step that is due by it.
-    public func rotate(_ command: RotationCommand) async throws(AuthorityError) -> RotationAnswer {
+    public func rotate(
+        _ command: RotationCommand, by caller: AdminCaller
+    ) async throws(AuthorityError) -> RotationAnswer {
         try await turnstile.pass { () async throws(AuthorityError) in
             guard state.withLock({ $0.plugin == nil }) else {
-                audit(.rotationRefused(command, .pluggedIn))
+                audit(.rotationRefused(command, .pluggedIn, by: caller))
                 return RotationAnswer(taken: [], refusal: .pluggedIn, state: state.withLock { $0.rotation })
             }
             if let refusal = olderCopy {
-                audit(.rotationRefused(command, refusal))
+                audit(.rotationRefused(command, refusal, by: caller))
                 return RotationAnswer(taken: [], refusal: refusal, state: state.withLock { $0.rotation })
             }
-            let outcome = try await step(.command(command))
+            let outcome = try await step(.command(command), by: caller)
             guard case .commit(let record, _) = outcome.decision else {
                 guard case .refuse(let refusal) = outcome.decision else {
                     return RotationAnswer(taken: [], refusal: nil, state: outcome.state)
                 }
-                audit(.rotationRefused(command, refusal))
+                audit(.rotationRefused(command, refusal, by: caller))
                 return RotationAnswer(taken: [], refusal: refusal, state: outcome.state)
             }
             let more = try await settle()
@@ -84,14 +86,16 @@ extension CertificateAuthority {
     }
 
     /// Of two processes that take a step at once one has done nothing: it looks again, and decides anew.
-    private func step(_ event: RotationEvent) async throws(AuthorityError) -> RotationKeeper.Outcome {
+    private func step(
+        _ event: RotationEvent, by caller: AdminCaller? = nil
+    ) async throws(AuthorityError) -> RotationKeeper.Outcome {
         var attempts = 0
         while true {
             attempts += 1
             let nodes = try await knownNodes()
             do throws(AuthorityError) {
                 let outcome = try await keeper.handle(event, now: clock(), nodes: nodes)
-                try adopt(outcome)
+                try adopt(outcome, by: caller)
                 return outcome
             } catch {
                 guard error == .store(.conflict), attempts < 8 else { throw error }
@@ -101,7 +105,7 @@ extension CertificateAuthority {
 
     /// Makes what is durable visible, all of it and not only what this step changed: nothing is lost if the one before it failed
     /// half-way. The bundle comes first: nobody is to meet a leaf of an authority that was not published.
-    func adopt(_ outcome: RotationKeeper.Outcome) throws(AuthorityError) {
+    func adopt(_ outcome: RotationKeeper.Outcome, by caller: AdminCaller? = nil) throws(AuthorityError) {
         let stored = outcome.authorities
         let published = bundle.current.sequence
         guard stored.sequence >= published else {
@@ -118,7 +122,7 @@ extension CertificateAuthority {
             state.rotation = outcome.state
         }
         if case .commit(let record, _) = outcome.decision {
-            audit(.rotated(record))
+            audit(.rotated(record, by: caller))
             if let cutOff = record.override?.cutOff { audit(.nodesCutOff(cutOff, by: record)) }
         }
         if let active, active.id != present.id { auditActivation(active) }

@@ -158,7 +158,7 @@ public final class CertificateAuthority: Sendable {
         while current.state.active == nil {
             let outcome = try await keeper.handle(.tick, now: clock(), nodes: nodes)
             switch outcome.decision {
-            case .commit(let record, _): audit(.rotated(record))
+            case .commit(let record, _): audit(.rotated(record, by: nil))
             case .refuse(let refusal): throw .rotation(refusal)
             // Another process may have taken the step.
             default: guard outcome.state.active != nil else { throw .noRoot }

@@ -157,3 +157,10 @@ extension NodeCaller {
     /// Somebody with an SVID of his own.
     init(stranger: String) throws { self.init(id: try SPIFFEID(stranger), serial: "5e1f") }
 }
+
+extension CertificateAuthority {
+    /// As this process, by itself.
+    func rotate(_ command: RotationCommand) async throws(AuthorityError) -> RotationAnswer {
+        try await rotate(command, by: .thisProcess)
+    }
+}

@@ -200,7 +200,7 @@ struct RotatingMesh {
                 "finished",
             ])
         let audited = mesh.audit.all.compactMap { event -> String? in
-            guard case .rotated(let record) = event else { return nil }
+            guard case .rotated(let record, _) = event else { return nil }
             return record.step.word
         }
         #expect(try await mesh.steps == ["checkpoint"] + audited)
@@ -217,12 +217,16 @@ struct RotatingMesh {
         let refused = try await mesh.authority.rotate(.taint(active))
         #expect(refused.refusal == .wrongState(active, is: .active, wanted: .old))
         #expect(try await mesh.store.rotation() == before)
-        #expect(mesh.audit.all.contains(.rotationRefused(.taint(active), try #require(refused.refusal))))
+        #expect(
+            mesh.audit.all.contains(.rotationRefused(.taint(active), try #require(refused.refusal), by: .thisProcess)))
         let prepared = try #require(try await mesh.authority.rotate(.prepare).state.prepared?.id)
-        let forced = try await mesh.authority.rotate(.activate(prepared, force: reason("node-a is gone for good")))
+        let ann = try AdminCaller(id: SPIFFEID("spiffe://culvert.test/ns/ops/sa/ann"))
+        let forced = try await mesh.authority.rotate(
+            .activate(prepared, force: reason("node-a is gone for good")), by: ann)
         #expect(forced.taken.first?.reason == reason("node-a is gone for good"))
         #expect(try await mesh.authority.rotationHistory(limit: 1).first == forced.taken.last)
-        #expect(mesh.audit.all.contains(.rotated(try #require(forced.taken.first))))
+        #expect(mesh.audit.all.contains(.rotated(try #require(forced.taken.first), by: ann)))
+        for record in forced.taken.dropFirst() { #expect(mesh.audit.all.contains(.rotated(record, by: nil))) }
     }
 
     @Test("a report that a step waits for wakes the maintenance")

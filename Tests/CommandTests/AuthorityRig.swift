@@ -203,3 +203,10 @@ func eventually(_ condition: () async throws -> Bool) async rethrows -> Bool {
     }
     return false
 }
+
+extension CertificateAuthority {
+    /// As this process, by itself.
+    func rotate(_ command: RotationCommand) async throws(AuthorityError) -> RotationAnswer {
+        try await rotate(command, by: .thisProcess)
+    }
+}

@@ -34,6 +34,8 @@ struct RemoteAdminTests {
                 far admin node show node-b
                 grep '"token_created"' ca.log | grep -o '"adminID":"[^"]*"'
                 grep '"token_created"' ca.log | grep -c adminUID
+                grep '"rotation_step"' ca.log | grep -o '"adminID":"[^"]*"'
+                ca abort >/dev/null 2>&1; grep -E '"rotation_(step|refused)"' ca.log | grep -c '"adminUID":"'$(id -u)'"'
                 for name in web near; do far $name ca status; far $name ca token create --node node-a; done
                 # A node is none: its own port takes its certificate, and that is all.
                 ca "token create" --node node-a >token 2>/dev/null
@@ -63,6 +65,8 @@ struct RemoteAdminTests {
                 exit 2
                 "adminID":"spiffe://td.test/ns/ops/sa/admin"
                 0
+                "adminID":"spiffe://td.test/ns/ops/sa/admin"
+                1
                 \(web)\(web)\(near)\(near)\(refused("spiffe://td.test/culvert/node/node-a"))error: no authority answers at 127.0.0.1:15012
 
                 """)

@@ -38,11 +38,13 @@ struct AuthorityAdminService: Culvert_Authority_V1_AuthorityAdmin.SimpleServiceP
         request: Culvert_Authority_V1_RotateRequest, context: ServerContext
     ) async throws -> Culvert_Authority_V1_RotateResponse {
         do {
-            let answer = try await authority.rotate(try RotationCommand(request))
+            let answer = try await authority.rotate(try RotationCommand(request), by: try AdminCaller.current)
             var response = Culvert_Authority_V1_RotateResponse()
             response.steps = answer.taken.map(Culvert_Authority_V1_RotationStep.init)
             if let refusal = answer.refusal { response.refusal = Culvert_Authority_V1_RotationWait(refusal) }
             return response
+        } catch let error as RPCError {
+            throw error
         } catch let refusal as RotationRefusal {
             throw RPCError(code: .invalidArgument, message: "\(refusal)")
         } catch {

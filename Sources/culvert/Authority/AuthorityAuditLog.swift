@@ -81,14 +81,14 @@ struct AuditLine {
         case .minted(let record, let clampedFrom, let reason, let caller):
             self.init(.notice, "svid_minted", "SVID minted", Self.fields(record, clampedFrom), by: caller)
             fields["reason"] = "\(reason.prefix(Self.charactersMax))"
-        case .rotated(let record):
+        case .rotated(let record, let caller):
             self.init(
                 .notice, "rotation_step", "Authorities: \(record.step.word)",
                 [
                     "position": "\(record.position)", "bundleSequence": "\(record.sequence)",
                     "authority": record.step.authority.map { "\($0)" }, "reason": record.reason.map { "\($0)" },
                     "notWaitedFor": record.override.map { "\($0.waivedWait)" },
-                ])
+                ], by: caller)
         case .nodesCutOff(let cutOff, let record):
             self.init(
                 .warning, "nodes_cut_off", "Nodes were not waited for: they are cut off until they attest anew",
@@ -98,10 +98,10 @@ struct AuditLine {
                     "notWaitedFor": record.override.map { "\($0.waivedWait)" },
                     "reason": record.reason.map { "\($0)" },
                 ])
-        case .rotationRefused(let command, let refusal):
+        case .rotationRefused(let command, let refusal, let caller):
             self.init(
                 .warning, "rotation_refused", "Authorities: command refused",
-                ["command": "\(command)", "reason": "\(refusal)"])
+                ["command": "\(command)", "reason": "\(refusal)"], by: caller)
         case .denied(let denial, let caller, let subject):
             self.init(
                 .warning, "request_denied", "Request denied",
