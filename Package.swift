@@ -228,7 +228,7 @@ let package = Package(
                 name: "DemoTests",
                 dependencies: [
                     "culvert", "LinuxNetworking", "IPAddressing", "SPIFFE", "Redirection", "NamespaceKit",
-                    "SeededRandom",
+                    "SeededRandom", "KubernetesKit",
                 ],
                 swiftSettings: settings
             ),

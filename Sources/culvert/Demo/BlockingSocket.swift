@@ -16,12 +16,17 @@ final class BlockingSocket: Sendable {
         owned = descriptor
     }
 
-    /// Reads and writes of the connection fail with EAGAIN when they wait longer than `limit`, connecting with ETIMEDOUT.
-    static func connect(to address: SocketAddress, limit: Duration) throws(Errno) -> BlockingSocket {
+    /// Reads and writes of the connection fail with EAGAIN when they wait longer than `limit`, connecting with ETIMEDOUT, or with
+    /// ECANCELED when nobody wants it any more.
+    static func connect(
+        to address: SocketAddress, limit: Duration, isWanted: () -> Bool = { true }
+    ) throws(Errno) -> BlockingSocket {
         let descriptor = try TCPSocket.connect(to: address)
         var waiting = pollfd(fd: descriptor.raw, events: Int16(POLLOUT), revents: 0)
-        guard poll(&waiting, 1, Int32(limit / .milliseconds(1))) == 1 else {
-            throw Errno(code: ETIMEDOUT, call: "connect to \(address)")
+        let end = ContinuousClock.now + limit
+        while poll(&waiting, 1, 100) != 1 {
+            guard isWanted() else { throw Errno(code: ECANCELED, call: "connect to \(address)") }
+            guard .now < end else { throw Errno(code: ETIMEDOUT, call: "connect to \(address)") }
         }
         if let failure = TCPSocket.pendingError(descriptor.raw) {
             throw Errno(code: failure.code, call: "connect to \(address)")
