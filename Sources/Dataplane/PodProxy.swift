@@ -24,15 +24,23 @@ final class PodProxy {
 
     // MARK: The mesh
 
-    /// The pod as the mesh has it; nil until it does.
+    /// The pod as the mesh has it, or had it last; nil until it does.
+    ///
+    /// A pod that is taken out leaves the mesh before its connections stop coming here: these are treated as before, instead of
+    /// being held for an answer that never comes.
     var workload: Workload? {
         let name = pod.name
-        return worker.mesh.workload(uid: name.uid)
+        let present =
+            worker.mesh.workload(uid: name.uid)
             ?? worker.mesh.workload(
                 name: name.name, namespace: name.namespace, serviceAccount: pod.serviceAccount,
                 node: worker.configuration.node
             )
+        if let present { known = present }
+        return known
     }
+
+    private var known: Workload?
 
     private var refusesPlaintext = false
 

@@ -174,8 +174,14 @@ public final class Agent: Service {
             guard pods != nil || change != nil else { continue }
             let isFirst = pods == nil
             // First, and again until it succeeds: plaintext to an address that the guard does not know would pass.
-            addresses.take(change?.guarded ?? [:])
+            let guarded = change?.guarded ?? [:]
+            addresses.take(guarded.filter(\.value))
             publishGuard(&addresses)
+            // Last: what one proxy sends in plaintext already, before another knows that it may, is lost and sent again, not refused.
+            defer {
+                addresses.take(guarded.filter { !$0.value })
+                publishGuard(&addresses)
+            }
             if let change {
                 // Before the pods: the proxy is to know where a new pod's connections may go when it gets the pod.
                 publish(change, isFirst: isFirst)

@@ -78,6 +78,30 @@ struct PlaintextTests {
         try await mesh.end()
     }
 
+    @Test(
+        "passes both ways while a pod is taken out: the mesh does not have it any more, and its connections still come here"
+    )
+    func takenOut() async throws {
+        let mesh = try await TestMesh()
+        let programs = try [mesh.server.host, mesh.outsider].map { try TestProgram.echoServer(on: $0, port: 8080) }
+        // Both are known to their proxies before.
+        let first = try await TestProgram.connect(
+            from: mesh.client.host, to: SocketAddress(mesh.server.host.v4, port: 8080))
+        try await first.send([1])
+        #expect(try await first.receive(1) == [1])
+        for pod in [mesh.client, mesh.server] { pod.dataplane.publish(MeshSnapshot()) }
+        for (from, to) in [
+            (mesh.client.host, mesh.server.host), (mesh.client.host, mesh.outsider),
+            (mesh.outsider, mesh.server.host),
+        ] {
+            let socket = try await TestProgram.connect(from: from, to: SocketAddress(to.v4, port: 8080))
+            try await socket.send([2])
+            #expect(try await socket.receive(1) == [2])
+        }
+        withExtendedLifetime(programs) {}
+        try await mesh.end()
+    }
+
     @Test("to an address that nobody has fails with the network's own error")
     func unreachable() async throws {
         let mesh = try await TestMesh()
