@@ -37,7 +37,7 @@ public final class Agent: Service {
     private let verificationInterval: Duration
     private let drainTimeout: Duration
     private let onExit: OnExit
-    private let report: (file: AgentReportFile, content: AgentReport)?
+    private let report: (file: ReportFile<AgentReport>, content: AgentReport)?
     private let sandboxServer: SandboxServer?
     private let reporter: (any AgentReporter)?
     private let logger: Logger
@@ -63,7 +63,7 @@ public final class Agent: Service {
         probeTranslator: (any ProbeTranslator)? = nil,
         verificationInterval: Duration = .seconds(5),
         drainTimeout: Duration = .seconds(30), onExit: OnExit,
-        report: (file: AgentReportFile, content: AgentReport)? = nil, sandboxServer: SandboxServer? = nil,
+        report: (file: ReportFile<AgentReport>, content: AgentReport)? = nil, sandboxServer: SandboxServer? = nil,
         reporter: (any AgentReporter)? = nil,
         logger: Logger
     ) {

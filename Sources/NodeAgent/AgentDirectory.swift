@@ -33,6 +33,7 @@ public struct AgentDirectory: ~Copyable {
     public static func clear(_ path: String) {
         for name in [
             "zds.sock", "xds.sock", "cni.sock", "enrolled-namespaces", "agent.status", "agent.status.new", "agent.lock",
+            "proxy.status", "proxy.status.new",
         ] {
             unlink(path + "/" + name)
         }
@@ -45,8 +46,10 @@ public struct AgentDirectory: ~Copyable {
     }
 
     /// What it tells of itself.
-    public var report: AgentReportFile { Self.report(of: path) }
-    public static func report(of path: String) -> AgentReportFile { AgentReportFile(path: path + "/agent.status") }
+    public var report: ReportFile<AgentReport> { Self.report(of: path) }
+    public static func report(of path: String) -> ReportFile<AgentReport> {
+        ReportFile<AgentReport>(path: path + "/agent.status")
+    }
 
     private static func lockFile(_ path: String) -> String { path + "/agent.lock" }
 

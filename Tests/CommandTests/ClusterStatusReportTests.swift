@@ -38,7 +38,10 @@ struct ClusterStatusReportTests {
             probesBy: .init(chosen: "flow", asked: "auto", reason: "it works"),
             guardMode: "enforce", pinDirectory: "", proxyCgroup: nil, proxyKnown: "")
         report.proxies = [.init(pid: 7, refusal: nil)]
-        var beat = NodeHeartbeat(report, version: "1.2.3", interruption: nil, notReadyBecause: nil)
+        let proxy = ProxyReport(
+            version: "1.2.2", writtenAt: now - age, identities: 3, firstExpiry: now + 600, notReadyBecause: nil)
+        var beat = NodeHeartbeat(
+            report, proxy: proxy, version: "1.2.3", interruption: nil, notReadyBecause: nil, now: now - age)
         beat.pods = ["enrolled": 1]
         change(&beat)
         return beat.lease(namespace: "culvert-system", now: now - age)
@@ -94,6 +97,41 @@ struct ClusterStatusReportTests {
             problems(report { $0.leases = [lease { $0.proxies = 0 }] }) == [
                 "no proxy is connected: its pods are closed"
             ])
+    }
+
+    @Test("a proxy's version, certificates and troubles, without the authority's word, as it has told its agent")
+    func proxy() throws {
+        let sound = report()
+        #expect(sound.nodes.map(\.proxyVersion) == ["1.2.2"])
+        #expect(sound.nodes.map(\.leaves) == [3])
+        #expect(sound.nodes.map(\.firstExpiry) == [now + 600])
+        let row = try #require(
+            sound.text(Ink(isColoured: false), listsAllPods: false).firstMatch(of: /node-a +running.*/))
+        #expect(row.output.contains("1.2.2") && row.output.hasSuffix("3"), "\(row.output)")
+        let waits = report { $0.leases = [lease { $0.proxy?.notReadyBecause = "authority: it does not answer" }] }
+        #expect(problems(waits) == ["its proxy is not ready: authority: it does not answer"])
+        let late = report { $0.leases = [lease { $0.proxy?.firstExpiry = 1_800_000_000 }] }
+        #expect(problems(late) == ["its proxy has certificates that have expired"])
+        let older = report { $0.leases = [lease { $0.proxy = nil }] }
+        #expect(older.isSound && older.nodes.map(\.proxyVersion) == [nil])
+    }
+
+    @Test(
+        "a proxy's word counts while it writes it, and one is connected",
+        arguments: [(0, 1, true), (30, 1, true), (31, 1, false), (0, 0, false)])
+    func current(age: Double, connected: Int, counts: Bool) {
+        var report = AgentReport(
+            pid: 1, node: "node-a", startedAt: 0, backend: .init(chosen: "ebpf", asked: "auto", reason: ""),
+            probesBy: .init(chosen: "flow", asked: "auto", reason: ""), guardMode: "enforce", pinDirectory: "",
+            proxyCgroup: nil, proxyKnown: "")
+        report.proxies = Array(repeating: .init(pid: 7, refusal: nil), count: connected)
+        let proxy = ProxyReport(
+            version: "1", writtenAt: now - age, identities: 0, firstExpiry: nil,
+            notReadyBecause: String(repeating: "x", count: 600))
+        let beat = NodeHeartbeat(
+            report, proxy: proxy, version: "1", interruption: nil, notReadyBecause: nil, now: now)
+        #expect((beat.proxy != nil) == counts)
+        #expect(proxy.notReadyBecause?.utf8.count == 512)
     }
 
     @Test("pods that wait, with the reason, and pods that nobody speaks of")

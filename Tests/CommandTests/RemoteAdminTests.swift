@@ -39,10 +39,11 @@ struct RemoteAdminTests {
                 for name in web near; do far $name ca status; far $name ca token create --node node-a; done
                 # A node is none: its own port takes its certificate, and that is all.
                 ca "token create" --node node-a >token 2>/dev/null
-                openssl ecparam -name prime256v1 -genkey -noout -out node.key
+                openssl ecparam -name prime256v1 -genkey -noout -out node.key; mkdir -m 700 run
                 $culvert proxy run --node node-a --trust-domain td.test --run-dir run --state-dir state --ca 127.0.0.1:15012 \\
                     --ca-bundle data/bundle.pem --join-token-file token --admin-listen 127.0.0.1 2>proxy.log & proxy=$!
                 settled [ -s state/node.pem ]; cp state/node.pem node.pem
+                settled [ -s run/proxy.status ]; stat -c %a run/proxy.status; tr -d ' \\n' <run/proxy.status | grep -o '"identities":0'
                 far node ca status
                 # Nobody's certificate of the same name.
                 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout own.key -out own.crt -days 1 -subj / \\
@@ -67,7 +68,9 @@ struct RemoteAdminTests {
                 0
                 "adminID":"spiffe://td.test/ns/ops/sa/admin"
                 1
-                \(web)\(web)\(near)\(near)\(refused("spiffe://td.test/culvert/node/node-a"))error: no authority answers at 127.0.0.1:15012
+                \(web)\(web)\(near)\(near)600
+                "identities":0
+                \(refused("spiffe://td.test/culvert/node/node-a"))error: no authority answers at 127.0.0.1:15012
 
                 """)
     }

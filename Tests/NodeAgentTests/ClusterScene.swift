@@ -141,7 +141,10 @@ final class ClusterScene {
             publisher: DiscoveryMeshPublisher(socketPath: run.xdsSocket, logger: quietLogger), onExit: onExit,
             report: (run.report, report),
             reporter: ClusterReporter(
-                client, .init(node: "node-a", namespace: "culvert-system", version: "1.2.3"), source: source,
+                client,
+                .init(
+                    node: "node-a", namespace: "culvert-system", version: "1.2.3", runDirectory: directory.runDirectory),
+                source: source,
                 logger: quietLogger),
             logger: quietLogger)
         let file = run.report

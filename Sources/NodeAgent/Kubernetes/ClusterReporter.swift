@@ -14,13 +14,16 @@ public final class ClusterReporter: AgentReporter {
         /// Where Culvert runs: the node's Lease is made there.
         public let namespace: String
         public let version: String
+        /// Where the proxy leaves what it says of itself.
+        public let runDirectory: String
         /// Taken from the node when the agent is ready and a proxy is there; nil for none.
         public var startupTaint: String? = "culvert.dev/agent-not-ready"
 
-        public init(node: String, namespace: String, version: String) {
+        public init(node: String, namespace: String, version: String, runDirectory: String) {
             self.node = node
             self.namespace = namespace
             self.version = version
+            self.runDirectory = runDirectory
         }
     }
 
@@ -235,10 +238,12 @@ public final class ClusterReporter: AgentReporter {
     }
 
     private func beat(_ report: AgentReport) async throws {
+        let now = Date()
         let heartbeat = NodeHeartbeat(
-            report, version: configuration.version, interruption: source.interruption,
-            notReadyBecause: source.isComplete ? nil : "not all of the cluster's objects were listed yet")
-        let lease = heartbeat.lease(namespace: configuration.namespace, now: Date())
+            report, proxy: ProxyReport.file(in: configuration.runDirectory).read(), version: configuration.version,
+            interruption: source.interruption,
+            notReadyBecause: source.isComplete ? nil : "not all of the cluster's objects were listed yet", now: now)
+        let lease = heartbeat.lease(namespace: configuration.namespace, now: now)
         do {
             try await client.patch(
                 Lease.self, name: lease.name, namespace: lease.namespace, .merge(lease.json))

@@ -18,6 +18,8 @@ public struct NodeHeartbeat: Codable, Hashable, Sendable {
     public var guardMode: String
     /// Connected, and given pods.
     public var proxies: Int
+    /// What the newest of them says of itself; nil where none does, and nothing of an older version's.
+    public var proxy: ProxyReport?
     /// By phase.
     public var pods: [String: Int]
     /// What the API tells is behind, and why; nil when it is followed.
@@ -51,13 +53,18 @@ public struct NodeHeartbeat: Codable, Hashable, Sendable {
         self = heartbeat
     }
 
-    public init(_ report: AgentReport, version: String, interruption: String?, notReadyBecause: String?) {
+    /// `proxy` is what one has left, however long ago: it counts while one is connected that writes it.
+    public init(
+        _ report: AgentReport, proxy: ProxyReport? = nil, version: String, interruption: String?,
+        notReadyBecause: String?, now: Date
+    ) {
         node = report.node
         self.version = version
         backend = report.backend.chosen
         backendReason = report.backend.reason
         guardMode = report.guardMode
         proxies = report.proxies.count { $0.refusal == nil }
+        self.proxy = proxies > 0 ? proxy.flatMap { $0.isCurrent(at: now) ? $0 : nil } : nil
         pods = Dictionary(report.pods.map { ($0.phase, 1) }, uniquingKeysWith: +)
         self.interruption = interruption
         self.notReadyBecause = notReadyBecause

@@ -46,6 +46,11 @@ final class LeafRegister: Sendable {
         return entries.map { _, entry in entry.certificates.map { $0.pem() }.joined() }
     }
 
+    /// How many pods' identities there are, and when the first of their certificates ends.
+    var identities: (count: Int, firstExpiry: Date?) {
+        state.withLock { ($0.leaves.count, $0.leaves.values.map(\.notAfter).min()) }
+    }
+
     /// `connections` are counted by root.
     func summary(connections: [String: Int]) -> [BundleReport.Leaves] {
         let all = state.withLock { Array($0.leaves.values) + ($0.node.map { [$0] } ?? []) }

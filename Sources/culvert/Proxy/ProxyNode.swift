@@ -1,4 +1,5 @@
 import Dataplane
+import FoundationEssentials
 import Glibc
 import HBONE
 import Hummingbird
@@ -7,6 +8,7 @@ import LinuxNetworking
 import Logging
 import MeshAPI
 import MeshState
+import NodeAgent
 import Observability
 import Redirection
 import SPIFFE
@@ -234,6 +236,7 @@ struct ProxyNode: ServiceLifecycle.Service {
         }
         group.addTask { try await watchStatus() }
         group.addTask { try await releaseText() }
+        group.addTask { try await report() }
     }
 
     /// The ports are a predecessor's as long as it lives, when both are in one network namespace.
@@ -285,6 +288,36 @@ struct ProxyNode: ServiceLifecycle.Service {
             logger.warning("The predecessor was not told that it may stop", metadata: ["error": "\(error)"])
         }
         ProcessMemory.releaseCode()
+    }
+
+    /// Leaves for the agent what it tells the cluster of this proxy; a successor's word counts once it serves.
+    private func report() async throws {
+        let file = ProxyReport.file(in: settings.runDirectory)
+        var isSuccessor = predecessor != nil
+        var isFailing = false
+        while true {
+            let reason = readiness.notReadyBecause
+            if reason == nil { isSuccessor = false }
+            if !isSuccessor { isFailing = leave(reason, in: file, wasFailing: isFailing) }
+            try await Task.sleep(for: ProxyReport.interval)
+        }
+    }
+
+    /// True when it fails, which is said once.
+    private func leave(_ reason: String?, in file: ReportFile<ProxyReport>, wasFailing: Bool) -> Bool {
+        let held = leaves.identities
+        do {
+            try file.write(
+                ProxyReport(
+                    version: Culvert.configuration.version, writtenAt: Date(), identities: held.count,
+                    firstExpiry: held.firstExpiry, notReadyBecause: reason))
+            return false
+        } catch {
+            if !wasFailing {
+                logger.warning("The agent is not told of this proxy's state", metadata: ["reason": "\(error)"])
+            }
+            return true
+        }
     }
 
     /// What a renewal or a scrape touched once need not stay.

@@ -61,7 +61,7 @@ struct AgentClusterOptions: ParsableArguments {
         let reporter: ClusterReporter
     }
 
-    func parts(node: String, notes: String, logger: Logger) throws -> Parts {
+    func parts(node: String, runDirectory: String, notes: String, logger: Logger) throws -> Parts {
         let client = try access.client()
         let own = enrolment.ownNamespace(client.configuration)
         var configuration = KubernetesCluster.Configuration(
@@ -70,7 +70,7 @@ struct AgentClusterOptions: ParsableArguments {
         configuration.ranges = Set(clusterCIDR.compactMap { IPPrefix($0) })
         let source = KubernetesPodSource(client, configuration, logger: logger)
         var reporting = ClusterReporter.Configuration(
-            node: node, namespace: own, version: Culvert.configuration.version)
+            node: node, namespace: own, version: Culvert.configuration.version, runDirectory: runDirectory)
         reporting.startupTaint = startupTaint == "none" ? nil : startupTaint
         return Parts(
             source: source,

@@ -173,7 +173,9 @@ struct AgentRun: AsyncParsableCommand {
                 marker: recognition.marker, probeSource: recognition.translation?.source, proxyCgroup: ruled.cgroup,
                 logger: logger)
             let parts =
-                mesh == nil ? try cluster.parts(node: node, notes: directory.notes, logger: logger) : nil
+                mesh == nil
+                ? try cluster.parts(node: node, runDirectory: directory.path, notes: directory.notes, logger: logger)
+                : nil
             let agent = Agent(
                 node: node,
                 source: parts?.source ?? MeshFilePodSource(path: mesh ?? "", logger: logger),

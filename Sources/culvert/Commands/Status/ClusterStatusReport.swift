@@ -14,10 +14,12 @@ struct ClusterStatusReport: Encodable, Equatable {
         let guardMode: String?
         /// Connected to the agent.
         let proxies: Int?
-        /// As the authority knows it.
+        /// As the authority knows it, or else as the proxy has told its agent.
         let proxyVersion: String?
-        /// Live ones of the proxy, by the authority.
+        /// Certificates of the proxy that live, by the authority, or else those of its pods' identities, by itself.
         let leaves: UInt32?
+        /// When the first of its pods' certificates ends.
+        let firstExpiry: Date?
         let trustBehindSince: Date?
         let pods: [String: Int]
         let problems: [String]
@@ -142,6 +144,12 @@ struct ClusterStatusReport: Encodable, Equatable {
             if let reason = beat.notReadyBecause { problems.append("its agent is not ready: \(reason)") }
             if let reason = beat.interruption { problems.append("its agent does not follow the cluster: \(reason)") }
             if beat.proxies == 0, !concerned.isEmpty { problems.append("no proxy is connected: its pods are closed") }
+            if isRunning, let proxy = beat.proxy {
+                if let reason = proxy.notReadyBecause { problems.append("its proxy is not ready: \(reason)") }
+                if let end = proxy.firstExpiry, Double(end) <= now.timeIntervalSince1970 {
+                    problems.append("its proxy has certificates that have expired")
+                }
+            }
             let claimed = concerned.count { $0.state == "enrolled" }
             let counted = beat.pods["enrolled"] ?? 0
             if isRunning, counted < claimed {
@@ -151,11 +159,15 @@ struct ClusterStatusReport: Encodable, Equatable {
             problems.append("no agent has ever run here")
         }
         if let reason = trust?.cutOff { problems.append("its proxy gets no certificates: \(reason)") }
+        let proxy = heartbeat?.0.proxy
         return NodeLine(
             name: name, agent: heartbeat == nil ? "none" : isRunning ? "running" : "gone",
             agentVersion: heartbeat?.0.version, renewedAt: heartbeat?.1, backend: heartbeat?.0.backend,
-            guardMode: heartbeat?.0.guardMode, proxies: heartbeat?.0.proxies, proxyVersion: trust?.version,
-            leaves: trust?.leaves, trustBehindSince: trust?.behindSince,
+            guardMode: heartbeat?.0.guardMode, proxies: heartbeat?.0.proxies,
+            proxyVersion: trust?.version ?? proxy?.version,
+            leaves: trust?.leaves ?? proxy.map { UInt32(clamping: $0.identities) },
+            firstExpiry: proxy?.firstExpiry.map { Date(timeIntervalSince1970: Double($0)) },
+            trustBehindSince: trust?.behindSince,
             pods: Dictionary(pods.map { ($0.state, 1) }, uniquingKeysWith: +), problems: problems)
     }
 

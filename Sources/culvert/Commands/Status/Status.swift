@@ -10,9 +10,9 @@ struct Status: AsyncParsableCommand {
         commandName: "status",
         abstract: "Shows the mesh of a cluster: nodes, namespaces, and which pods are enrolled, or why not.",
         discussion: """
-            Read from the API server: what agents have written on their nodes' Leases and on pods, compared with what the labels \
-            ask for. With the authority's admin socket (or --ca and --svid), also proxies' versions, certificates, and a rotation \
-            under way.
+            Read from the API server: what agents have written on their nodes' Leases (of themselves and of their proxies) and on pods, \
+            compared with what the labels ask for. With the authority's admin socket (or --ca and --svid), also what the authority \
+            knows of the proxies' certificates, and a rotation under way.
 
             Whoever may edit a pod may edit what is said on it: on each node the agent's own count is compared with it.
 

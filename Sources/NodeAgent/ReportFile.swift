@@ -2,14 +2,14 @@ import FoundationEssentials
 import Glibc
 public import LinuxNetworking
 
-/// Where the agent leaves its report: a file that is always whole.
-public struct AgentReportFile: Sendable {
+/// Where a role leaves its report for others on its node: a file that is always whole.
+public struct ReportFile<Report: Codable & Sendable>: Sendable {
     public let path: String
 
     public init(path: String) { self.path = path }
 
     /// Not waited for until it is on the disk: after a reboot it speaks of nothing.
-    public func write(_ report: AgentReport) throws(Errno) {
+    public func write(_ report: Report) throws(Errno) {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         guard let data = try? encoder.encode(report) else { throw Errno(code: EINVAL, call: "encode the report") }
@@ -25,9 +25,9 @@ public struct AgentReportFile: Sendable {
     }
 
     /// nil when there is none, or none that this version understands.
-    public func read() -> AgentReport? {
+    public func read() -> Report? {
         guard let data = try? Data(contentsOf: URL(filePath: path)) else { return nil }
-        return try? JSONDecoder().decode(AgentReport.self, from: data)
+        return try? JSONDecoder().decode(Report.self, from: data)
     }
 
     public func remove() { unlink(path) }
