@@ -2,6 +2,8 @@ import FoundationEssentials
 import KubernetesAPI
 import KubernetesKit
 import NamespaceKit
+import SPIFFE
+import Synchronization
 import Testing
 
 @testable import culvert
@@ -72,6 +74,53 @@ struct TrustBundlePublisherTests {
             #expect(Self.pem(server) == "PEM 7", "unseen, so not replaced")
             try await Replica("culvert-ca-1", sequence: 8, client).act()
             #expect(Self.pem(server) == "PEM 8")
+        }
+    }
+
+    @Test(
+        "two at work while bundles follow each other: nobody sees an older one after a newer, and one goes on without the other"
+    )
+    func together() async throws {
+        try await Self.running { server, client in
+            let domain = try TrustDomain("td.test")
+            let bundles = (0..<2).map { _ in AsyncStream.makeStream(of: TrustBundle.self) }
+            let work = bundles.enumerated().map { index, bundles in
+                let publisher = TrustBundlePublisher(
+                    client: client, name: Self.name, home: "culvert-system", instance: "culvert-ca-\(index)",
+                    logger: AuthorityRig.silent)
+                return Task { await publisher.run(bundles: bundles.stream, enrolled: AsyncStream { $0.finish() }) }
+            }
+            let seen = Mutex<[Int]>([])
+            let watch = Task {
+                await Informer(ConfigMap.self, of: client, selection: .named(Self.name)).run { event in
+                    guard case .changed(let changes) = event else { return }
+                    let sequences = changes.compactMap { $0.object.metadata.annotations[BundlePlacement.sequenceKey] }
+                    seen.withLock { $0 += sequences.compactMap { Int($0) } }
+                }
+            }
+            defer { for task in work + [watch] { task.cancel() } }
+            @Sendable func isThere(_ sequence: Int) async -> Bool {
+                await server.wait(for: .configMaps, "culvert-system", Self.name) {
+                    $0?["metadata"]["annotations"][BundlePlacement.sequenceKey].string == "\(sequence)"
+                }
+            }
+            func tell(_ replica: Int, _ sequence: Int) throws {
+                bundles[replica].continuation.yield(
+                    try TrustBundle(trustDomain: domain, authorities: [], sequence: UInt64(sequence)))
+            }
+            for round in 1...20 {
+                // Each of them looks at the same state, and one knows more than the other.
+                try tell(round % 2, 2 * round)
+                try tell((round + 1) % 2, 2 * round + 1)
+                #expect(await isThere(2 * round + 1))
+            }
+            work[1].cancel()
+            await work[1].value
+            try tell(0, 50)
+            #expect(await isThere(50))
+            #expect(await eventually { seen.withLock { $0.last } == 50 })
+            let sequences = seen.withLock { $0 }
+            #expect(sequences == sequences.sorted(), "\(sequences)")
         }
     }
 
