@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// The plugin in a node's own directories: its executable, and its place in the network configuration that the runtime reads.
 ///
@@ -23,6 +24,7 @@ public struct CNIInstallation: Sendable {
     public let binaryDirectory: String
     public let executable: String
     public let settings: PluginSettings
+    private let comparison = Comparison()
 
     /// `executable` is what is copied: a program that needs no shared libraries, as the node may not have them.
     public init(
@@ -77,10 +79,34 @@ public struct CNIInstallation: Sendable {
 
     /// False when it is there already, byte for byte.
     private func copyExecutable() throws -> Bool {
+        let marks = [Mark(executable), Mark(binary)]
+        if !marks.contains(nil), comparison.same.withLock({ $0 == marks }) { return false }
         let source = try contents(executable)
-        if let present = try? contents(binary), present == source { return false }
+        if let present = try? contents(binary), present == source {
+            comparison.same.withLock { $0 = marks }
+            return false
+        }
         try SmallFile.write(source, to: binary, mode: 0o755, isDurable: true)
         return true
+    }
+
+    /// The two executables as they were when they were compared: they are large, and looked at twice a second.
+    private final class Comparison: Sendable {
+        let same = Mutex<[Mark?]>([])
+    }
+
+    /// What no write to a file leaves as it was.
+    private struct Mark: Equatable {
+        private let numbers: [Int]
+
+        init?(_ path: String) {
+            var status = stat()
+            guard stat(path, &status) == 0 else { return nil }
+            numbers = [
+                Int(bitPattern: UInt(status.st_dev)), Int(bitPattern: UInt(status.st_ino)), Int(status.st_size),
+                status.st_mtim.tv_sec, status.st_mtim.tv_nsec, status.st_ctim.tv_sec, status.st_ctim.tv_nsec,
+            ]
+        }
     }
 
     private func contents(_ path: String) throws -> [UInt8] {

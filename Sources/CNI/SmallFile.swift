@@ -14,9 +14,13 @@ enum SmallFile {
         if descriptor < 0, errno == ENOENT || errno == ENOTDIR { return nil }
         guard descriptor >= 0 else { throw Problem(code: errno, call: "open \(path)") }
         defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: bytesMax + 1)
+        var status = stat()
+        let size = fstat(descriptor, &status) == 0 ? Int(status.st_size) : 0
+        var bytes = [UInt8](repeating: 0, count: min(max(size, 4096), bytesMax) + 1)
         var filled = 0
-        while filled < bytes.count {
+        while filled <= bytesMax {
+            // It has grown meanwhile, or is one that does not say its size.
+            if filled == bytes.count { bytes += [UInt8](repeating: 0, count: min(filled, bytesMax + 1 - filled)) }
             let count = bytes.withUnsafeMutableBytes {
                 Glibc.read(descriptor, $0.baseAddress! + filled, $0.count - filled)
             }

@@ -132,6 +132,24 @@ struct ConflistTests {
         #expect(node.mode("net.d/00-c.conflist") == 0o600 && node.mode("bin/culvert-cni") == 0)
     }
 
+    @Test("the executable is put back whenever it is another, also after it was found to be the same")
+    func executable() throws {
+        let node = try Node()
+        try node.write("10-flannel.conflist", Self.flannel)
+        let installation = node.installation
+        let installed = CNIInstallation.Outcome.installed(node.path + "/net.d/10-flannel.conflist")
+        #expect(try installation.install() == installed)
+        for _ in 0..<3 { #expect(try installation.install() == .unchanged) }
+        // A newer program, and then somebody's other file in its place: both as long as what was there.
+        let program = Array("#!/bin/ls\n".utf8)
+        for (path, text) in [("/program", "#!/bin/ls\n"), ("/bin/culvert-cni", "#!/bin/no\n")] {
+            try SmallFile.write(Array(text.utf8), to: node.path + path, mode: 0o755)
+            #expect(try installation.install() == installed)
+            #expect(try SmallFile.read(node.path + "/bin/culvert-cni", bytesMax: 64) == program)
+            for _ in 0..<3 { #expect(try installation.install() == .unchanged) }
+        }
+    }
+
     @Test("a plugin's own configuration is wrapped into a list, and is back at the end")
     func wrap() throws {
         let node = try Node()
