@@ -31,15 +31,17 @@ struct DiscoveryState {
         _ changed: [DiscoveryResource], removed: [String], since: ContinuousClock.Instant
     ) -> Bool {
         var isNews = false
+        // A copy: what a walk over the streams themselves holds, each change to one of them would copy, with all that it is behind on.
+        let ids = Array(streams.keys)
         for name in removed {
             guard let entry = tables[.address]?.remove(name) else { continue }
             isNews = true
-            for id in streams.keys { streams[id]?.subscriptions[.address]?.removed(entry, since: since) }
+            for id in ids { streams[id]?.subscriptions[.address]?.removed(entry, since: since) }
         }
         for resource in changed {
             guard tables[resource.type]?.insert(resource) == true else { continue }
             isNews = true
-            for id in streams.keys {
+            for id in ids {
                 streams[id]?.subscriptions[resource.type]?.changed(
                     resource, &tables[resource.type, default: ResourceTable()], since: since)
             }
