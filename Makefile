@@ -93,8 +93,8 @@ bench-capture: build bench-deps
 bench-authority: build bench-deps
 	Benchmarks/authority $(BENCH)
 
-# The mesh at a cluster's size; the first time it builds the tests optimised. Benchmarks/cluster --help has the options.
-bench-cluster: deps
+# A node's agent and proxy in a large, busy cluster; about 2 minutes. Benchmarks/cluster --help has the options.
+bench-cluster: build
 	Benchmarks/cluster $(BENCH)
 
 clean:

@@ -212,6 +212,16 @@ let package = Package(
                 ],
                 path: "Tests/APIServerStandIn", swiftSettings: settingsNearFoundation
             ),
+            // A node's processes under the changes of a large cluster: a benchmark, and a test.
+            .executableTarget(
+                name: "cluster-load",
+                dependencies: [
+                    "KubernetesKit", "KubernetesAPI", "MeshAPI", "MeshState", "SPIFFE", logging,
+                    product("ArgumentParser", "swift-argument-parser"),
+                    product("AsyncHTTPClient", "async-http-client"), product("NIOCore", "swift-nio"),
+                ],
+                path: "Tests/ClusterLoad", swiftSettings: settingsNearFoundation
+            ),
             .testTarget(
                 name: "KubernetesKitTests", dependencies: ["KubernetesKit"], swiftSettings: settingsNearFoundation),
             .testTarget(name: "PackageGraphTests", swiftSettings: settings),

@@ -23,6 +23,9 @@ struct APIServerStandIn: AsyncParsableCommand {
               suspend | resume            close the port and every connection; listen again
               requests                    one line of JSON with all requests so far
               rules                       one line of JSON with the RBAC rules that were used
+              load PODS SERVICES          a cluster of that size; answered with the bytes that a pod has
+              change RATE SECONDS FILE    so many changes a second of it; FILE is told "WHAT POD-UID NANOSECONDS" of each, the
+                                          time when it was committed by CLOCK_MONOTONIC
 
             Example: api-server-stand-in --kubeconfig /tmp/k & sleep 1; KUBECONFIG=/tmp/k kubectl get namespaces
             """)
@@ -83,7 +86,8 @@ struct APIServerStandIn: AsyncParsableCommand {
             group.addTask { for await _ in signals { return } }
             if !ignoresInput {
                 group.addTask {
-                    while let line = await Self.line() { say(await answer(line, server)) }
+                    var load: ClusterLoad?
+                    while let line = await Self.line() { say(await answer(line, server, &load)) }
                 }
             }
             await group.next()
@@ -108,7 +112,7 @@ struct APIServerStandIn: AsyncParsableCommand {
         (try? await NIOThreadPool.singleton.runIfActive { readLine() }) ?? nil
     }
 
-    private func answer(_ line: String, _ server: APIServer) async -> String {
+    private func answer(_ line: String, _ server: APIServer, _ load: inout ClusterLoad?) async -> String {
         let words = line.split(separator: " ").map(String.init)
         do {
             switch (words.first, words.count) {
@@ -142,6 +146,17 @@ struct APIServerStandIn: AsyncParsableCommand {
                         ]
                     }
                 ).text
+            case ("load", 3):
+                let cluster = try ClusterLoad(pods: Int(words[1]) ?? 0, services: Int(words[2]) ?? 0)
+                load = cluster
+                return try JSON.object(["podBytes": .integer(server.load(cluster))]).text
+            case ("change", 4):
+                guard var cluster = load, let rate = Int(words[1]), rate > 0, let seconds = Int(words[2]) else {
+                    return "error: nothing is loaded, or no such rate: \(line)"
+                }
+                let changes = try await server.change(&cluster, count: rate * seconds, perSecond: rate)
+                load = cluster
+                try Data(changes.map { $0.text + "\n" }.joined().utf8).write(to: URL(filePath: words[3]))
             default: return "error: no such command: \(line)"
             }
             return "ok"

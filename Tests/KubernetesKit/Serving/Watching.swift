@@ -89,7 +89,8 @@ struct Watching: Sendable {
         defer { timer.cancel() }
         for await _ in signals {
             let (changes, revision, now) = storage.read { state in
-                (state[resource].changes(after: position), state.revision, state.nudges)
+                // A part of the history itself would be held while others are added to it, which then copies all of it.
+                (state[resource].changes(after: position).map(Array.init), state.revision, state.nudges)
             }
             if now.cut != nudges.cut {
                 try await writer.write(ByteBuffer(string: "{\"type\":\"MODIFIED\",\"object\":{\"kind\":"))

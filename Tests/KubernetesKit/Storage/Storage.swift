@@ -66,7 +66,8 @@ struct ObjectCollection: Sendable {
         guard history.count > count else { return }
         let forgotten = history.prefix(history.count - count)
         compactedThrough = forgotten.last?.object.resourceVersion ?? compactedThrough
-        history = ArraySlice(history.suffix(count))
+        // What is left is not copied: there is one such call for each change.
+        history.removeFirst(history.count - count)
     }
 
     mutating func compact(through version: Int) {
