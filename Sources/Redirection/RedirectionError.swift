@@ -16,6 +16,8 @@ public enum RedirectionError: Error, Equatable, Sendable {
     case programRefused(name: String, reason: Errno, log: String)
     /// The unified hierarchy of cgroups is missing, or the proxy's is not what it should be.
     case noCgroups(String)
+    /// There is no BPF file system, and one that this process would mount would be its container's alone.
+    case noFileSystem(String)
     /// Programs that load, but do not do what they should.
     case selfTestFailed(String)
     case tooManyExclusions(PodExclusions)
@@ -45,6 +47,9 @@ extension RedirectionError: CustomStringConvertible {
                 + (log.isEmpty ? "" : ": \(log)")
         case .noCgroups(let reason):
             reason
+        case .noFileSystem(let directory):
+            "\(directory) is on no BPF file system, and one mounted in this container would end with it: on the node, as root, run "
+                + "`mount -t bpf bpf /sys/fs/bpf`, then start this container again"
         case .selfTestFailed(let reason):
             "self-test: \(reason)"
         case .tooManyExclusions(let exclusions):

@@ -23,6 +23,20 @@ struct PodGuardLifecycleTests {
         return sink.saw(text)
     }
 
+    @Test("in a container, where a BPF file system would end with it, there is no guard rather than one for a while")
+    func contained() throws {
+        #expect(!PinDirectory.isContained(root: "/", machine: "/"))
+        #expect(PinDirectory.isContained(root: "/", machine: "/proc"))
+        // The machine's processes are not to be seen: nobody can tell.
+        #expect(!PinDirectory.isContained(root: "/", machine: "/proc/none"))
+        let directory = try TestNetwork.makeDirectory("contained")
+        defer { rmdir(directory) }
+        #expect(throws: RedirectionError.noFileSystem(directory + "/bpf")) {
+            _ = try PinDirectory(directory + "/bpf/culvert", isContained: true)
+        }
+        #expect(TestNetwork.shell("ls \(directory)") == "")
+    }
+
     @Test("leaves no trace, however often it comes and goes", arguments: attachments)
     func noTrace(_ attachment: PodGuard.Attachment) throws {
         let fixture = try GuardFixture()

@@ -12,19 +12,30 @@ struct PinDirectory: Sendable {
 
     let path: String
     private let root: String
+    private let mayMount: Bool
     private var pods: String { path + "/pods" }
 
-    /// Makes what is missing of it; mounts a BPF file system on the directory above it when there is none yet.
-    init(_ root: String) throws(RedirectionError) {
+    /// Makes what is missing of it; mounts a BPF file system on the directory above it when there is none yet, unless `isContained`.
+    init(_ root: String, isContained: Bool = isContained()) throws(RedirectionError) {
         self.root = root
+        mayMount = !isContained
         path = root + "/v\(CULVERT_BPF_VERSION)"
         try prepare()
+    }
+
+    /// Whether this process has another root directory than the machine's first one, as in a container that sees the machine's
+    /// processes. What such a process mounts nobody else sees, and it goes with the container: capture and guard, too.
+    static func isContained(root: String = "/", machine: String = "/proc/1/root/.") -> Bool {
+        var (own, first) = (stat(), stat())
+        guard stat(root, &own) == 0, stat(machine, &first) == 0 else { return false }
+        return own.st_dev != first.st_dev || own.st_ino != first.st_ino
     }
 
     /// Makes what is missing of it, again if somebody has unmounted the file system.
     func prepare() throws(RedirectionError) {
         let above = PinDirectory.above(root)
         if !PinDirectory.isFileSystem(above) {
+            guard mayMount else { throw .noFileSystem(above) }
             try PinDirectory.make(above)
             guard mount("bpf", above, "bpf", 0, "mode=0700") == 0 else {
                 throw .kernel(Errno(code: errno, call: "mount a BPF file system on \(above)"))
@@ -36,6 +47,7 @@ struct PinDirectory: Sendable {
     /// Without making or looking at anything.
     init(unchecked root: String) {
         self.root = root
+        mayMount = !PinDirectory.isContained()
         path = root + "/v\(CULVERT_BPF_VERSION)"
     }
 
