@@ -13,7 +13,7 @@ TAG ?= latest
 # What the proto compiler wrote is not ours to format.
 FORMATTED = $(shell git ls-files '*.swift' | grep -v '/Generated/')
 
-.PHONY: deps kubectl envoy grpcio schemas image bench-deps build demo test fmt check-fmt lint bench bench-capture bench-authority bench-cluster clean
+.PHONY: deps kubectl envoy grpcio schemas image bench-deps build demo demo-cluster test fmt check-fmt lint bench bench-capture bench-authority bench-cluster clean
 
 deps:
 	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | grep -v '^installed ' || true); \
@@ -53,6 +53,11 @@ build: deps
 
 demo: build
 	.build/release/culvert demo
+
+# A cluster of two nodes under load, with kubectl and a stand-in for its API server: labels, upgrades, a crash, and what became of every connection.
+demo-cluster: deps kubectl
+	swift build --build-tests
+	@Tests/suite --filter ClusterDemoTests
 
 test: deps envoy grpcio kubectl schemas
 	swift build --build-tests

@@ -127,6 +127,10 @@ final class ClusterPlay {
         try await progress()
         // What goes through the proxy is given its time to end; what begins while one node knows and the other does not may fail.
         try close("kubectl label -", since: mark, isProtected: false) { $0.began < out.time }
+        let late = traffic.state.failures.filter {
+            $0.kind != .lasting && $0.began >= mark.time && $0.began < out.time
+        }
+        report.notes.append("new connections that failed while the label's removal was on its way: \(late.count)")
         #expect(cluster.taps.count().plaintext > out.wire.plaintext)
         traffic.stop()
         for pod in cluster.pods.values { try await expectTraceless(pod) }
