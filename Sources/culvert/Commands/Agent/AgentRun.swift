@@ -156,7 +156,7 @@ struct AgentRun: AsyncParsableCommand {
     private func serve() async throws {
         logging.bootstrap()
         // A container's cgroup namespace hides where the proxy is.
-        try CgroupNamespace.startInFirst()
+        try CgroupNamespace.startInNodes()
         var logger = Logger(label: "culvert.agent")
         logger[metadataKey: "node"] = "\(node)"
         let directory = try AgentDirectory(path: runDir)
