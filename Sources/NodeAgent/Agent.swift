@@ -203,6 +203,7 @@ public final class Agent: Service {
                 }
                 verification = .now + verificationInterval
             }
+            if enroller.confirmListeners() { nextReconciliation = .now }
             // The pods of other nodes change all the time; this node's are not looked at for that.
             guard isFirst || change?.pods != nil || !asked.isEmpty || .now >= nextReconciliation else { continue }
             kubelet.follow(pods: strict)

@@ -16,6 +16,8 @@ struct PodEnroller {
     private var held: [String: NetworkNamespace] = [:]
     /// The last one that was compared with the kernel.
     private var verified: String?
+    /// Those whose listeners were seen in their places since a proxy said that it serves them.
+    private var confirmed: Set<String> = []
     /// How often each part of a pod was found missing or changed; of the pods that are enrolled.
     private(set) var drifts = DriftCounts()
     /// By uid, of the cluster as it was last.
@@ -24,6 +26,8 @@ struct PodEnroller {
     /// A pass over all pods takes so many turns at most.
     private static let turnsMax = 12
     private static let verificationsMin = 4
+    /// On a node of hundreds, all within seconds after a proxy has come.
+    private static let confirmationsMax = 64
 
     init(
         namespaces: any PodNamespaces, redirector: any PodRedirector, handoff: any PodHandoff,
@@ -112,6 +116,27 @@ struct PodEnroller {
         }
     }
 
+    /// Looks where the listeners of newly served pods are, and answers whether some are to be handed over anew by the next `reconcile`: a proxy
+    /// that was there before this agent has put them where the last one's redirection looked for them, which may be another backend's place.
+    mutating func confirmListeners() -> Bool {
+        var isAmiss = false
+        confirmed = confirmed.filter(handoff.isServed)
+        let unseen = plan.entries.lazy.filter { $0.value.phase == .enrolled }.map(\.key)
+            .filter { [confirmed, handoff] uid in !confirmed.contains(uid) && handoff.isServed(uid: uid) }
+        for uid in unseen.prefix(Self.confirmationsMax) {
+            guard let namespace = held[uid] else { continue }
+            confirmed.insert(uid)
+            // What cannot be read is found by `verify`, which says so.
+            guard let lost = try? lostListeners(uid, namespace), !lost.isEmpty else { continue }
+            isAmiss = true
+            plan.drifted(uid: uid, areListenersLost: true)
+            logger.info(
+                "Proxy listens elsewhere; the pod is handed to it again",
+                metadata: metadata(uid).merging(["missing": "\(lost.joined(separator: ", "))"]) { $1 })
+        }
+        return isAmiss
+    }
+
     /// None while no proxy says that it serves the pod: one that goes takes its listeners along, and then says nothing.
     private func lostListeners(_ uid: String, _ namespace: NetworkNamespace) throws -> [String] {
         guard handoff.isServed(uid: uid) else { return [] }
@@ -159,6 +184,7 @@ struct PodEnroller {
                 metadata["connectionsReset"] = "\(count)"
             }
             if replacing {
+                confirmed.remove(pod.uid)
                 handoff.remove(uid: pod.uid)
                 await handoff.settle()
             }

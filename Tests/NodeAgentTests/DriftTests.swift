@@ -161,6 +161,32 @@ struct DriftTests {
         try await run(.nft, .filter, Self.filters)
     }
 
+    @Test(
+        "a pod whose proxy listens where another redirection would look is handed over again at once; one seen in order is left alone",
+        arguments: [CaptureKind.ebpf, .nft])
+    func listensElsewhere(_ backend: CaptureKind) async throws {
+        let scene = try DriftScene(backend, .automatic)
+        try #require(await scene.settle())
+        // As when an agent begins to capture otherwise under a proxy that stays.
+        switch backend {
+        case .ebpf:
+            _ = try withPinnedMap(scene.podPins + "/listeners", UInt32.self, UInt64.self) {
+                (map) throws(RedirectionError) in
+                for slot: UInt32 in 0..<3 { try map.remove(slot) }
+            }
+        case .nft: _ = try scene.web.shell("ss -K state listening sport = :15006")
+        }
+        var isAmiss: [Bool] = []
+        for _ in 0..<2 { isAmiss.append(scene.enroller.confirmListeners()) }
+        #expect(await scene.settle())
+        isAmiss.append(scene.enroller.confirmListeners())
+        #expect(isAmiss == [true, false, false])
+        scene.enroller.verify()
+        #expect(scene.enroller.drifts.parts(of: "web-uid").isEmpty)
+        #expect(scene.enroller.plan.entries.values.allSatisfy { $0.phase == .enrolled })
+        try await scene.leave()
+    }
+
     @Test("a proxy outside its cgroup is given no pods, until it is there; and is cut off when it leaves")
     func proxyElsewhere() async throws {
         let directory = try ScratchDirectory()
