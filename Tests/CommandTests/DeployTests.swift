@@ -5,6 +5,8 @@ import MeshFile
 import NamespaceKit
 import Testing
 
+@testable import culvert
+
 /// Debian 12's own kubectl is from before.
 private let canKustomize = TestNetwork.shell("kubectl version --client 2>/dev/null").contains("Kustomize Version: v5")
 
@@ -72,6 +74,24 @@ struct DeployTests {
         let defaults = EnrolmentRule.systemNamespaces.sorted().joined(separator: ",")
         #expect(settings.contains("excludedNamespaces: \(defaults)"), "as the option's own default is")
         #expect(settings.contains("enrolmentLabel: \(MeshFile.defaultEnrolmentLabel)"))
+    }
+
+    @Test("leave nodes as they are until the settings say to take Culvert off them", arguments: overlays)
+    func removal(_ overlay: String) throws {
+        let documents = shell("kubectl kustomize deploy/overlays/\(overlay)").components(separatedBy: "\n---\n")
+        let settings = try #require(
+            documents.first { $0.contains("\n  name: culvert-settings\n") && $0.contains("\ndata:\n") })
+        let agent = try #require(
+            documents.first { $0.contains("kind: DaemonSet\n") && $0.contains("\n  name: culvert-agent\n") })
+        let words = try TextFile.read(Self.repository + "docs/kubernetes.md")
+        for (key, argument, usual, removing) in [
+            ("agentOnExit", "--on-exit=$(AGENT_ON_EXIT)", "leave", "remove"),
+            ("cniPlugin", "$(CNI_PLUGIN)", "install", "uninstall"),
+        ] {
+            #expect(settings.contains("\n  \(key): \(usual)\n"))
+            #expect(agent.contains("- \(argument)\n") && agent.contains("key: \(key)\n"))
+            #expect(words.contains("\"\(key)\": \"\(removing)\""), "the un-installation's command")
+        }
     }
 
     @Test("bind every account to a role that is there", arguments: overlays)
