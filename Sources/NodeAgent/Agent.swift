@@ -162,6 +162,7 @@ public final class Agent: Service {
         var reported: AgentReport?
         var nodeDrifts: [String: Int] = [:]
         var verification = ContinuousClock.now + verificationInterval
+        var toldNamespaces: Set<String>?
         var nextReconciliation = ContinuousClock.now
         var admissions = SandboxAdmissions()
         var kubelet = KubeletWatch(probeExemption, translator: probeTranslator, logger: logger)
@@ -190,7 +191,11 @@ public final class Agent: Service {
             if isFirst { clearForeignGuards(enroller) }
             let asked = verdicts(&admissions)
             let desired = admissions.desired(pods ?? [], source.admission, isThere: { namespaces.id(at: $0) != nil })
-            if let namespaces = source.enrolledNamespaces { sandboxServer?.publish(namespaces) }
+            // Compared with the file each time the rest is verified, too: somebody may have removed it.
+            if let namespaces = source.enrolledNamespaces, namespaces != toldNamespaces || .now >= verification {
+                sandboxServer?.publish(namespaces)
+                toldNamespaces = namespaces
+            }
             let strict = Set(desired.filter(\.isStrict).flatMap(\.addresses))
             if isFirst || .now >= verification { kubelet.look(meshGuard, pods: strict) }
             if .now >= verification {

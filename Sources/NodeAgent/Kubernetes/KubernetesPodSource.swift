@@ -15,6 +15,8 @@ public final class KubernetesPodSource: PodSource {
         var cluster: KubernetesCluster
         var unlisted = Set(Kind.allCases)
         var isDelivered = false
+        /// Those that `cluster` has, once somebody has asked; nil after namespaces have changed.
+        var enrolledNamespaces: Set<String>?
         /// What is behind, and why.
         var interruptions: [Kind: String] = [:]
     }
@@ -109,7 +111,9 @@ public final class KubernetesPodSource: PodSource {
     public var enrolledNamespaces: Set<String>? {
         state.withLock { state in
             guard state.unlisted.isEmpty else { return nil }
-            return Set(state.cluster.namespaces.filter(\.value.isEnrolled).keys)
+            if let known = state.enrolledNamespaces { return known }
+            state.enrolledNamespaces = Set(state.cluster.namespaces.filter(\.value.isEnrolled).keys)
+            return state.enrolledNamespaces
         }
     }
 
@@ -143,6 +147,7 @@ public final class KubernetesPodSource: PodSource {
         switch event {
         case .synced(let objects):
             state.withLock { state in
+                if kind == .namespaces { state.enrolledNamespaces = nil }
                 for object in objects { apply(&state.cluster, object, false) }
                 state.unlisted.remove(kind)
                 state.interruptions[kind] = nil
@@ -150,6 +155,7 @@ public final class KubernetesPodSource: PodSource {
             logger.info("Objects listed", metadata: ["kind": "\(kind.rawValue)", "count": "\(objects.count)"])
         case .changed(let changes):
             state.withLock { state in
+                if kind == .namespaces { state.enrolledNamespaces = nil }
                 for change in changes {
                     if case .deleted(let object) = change {
                         apply(&state.cluster, object, true)

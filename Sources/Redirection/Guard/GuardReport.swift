@@ -55,7 +55,12 @@ extension GuardEvent {
 
 extension IPAddress {
     init(_ address: culvert_address) {
-        self = withUnsafeBytes(of: address) { IPAddress(bytes: $0)! }
+        // A hundred thousand of them are read every few seconds.
+        self = withUnsafeBytes(of: address) { bytes in
+            IPAddress(
+                v6High: UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self)),
+                low: UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
+        }
     }
 }
 
