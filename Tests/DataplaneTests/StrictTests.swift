@@ -123,8 +123,7 @@ struct StrictTests {
 
     @Test("is not taken for a permissive one before the mesh is known: plaintext waits", arguments: [false, true])
     func unknown(isStrict: Bool) async throws {
-        let mesh = try await TestMesh { $0.holdTimeout = .seconds(60) }
-        mesh.server.dataplane.publish(MeshSnapshot())
+        let mesh = try await TestMesh(isKnown: false) { $0.holdTimeout = .seconds(60) }
         let server = try TestProgram.echoServer(on: mesh.server.host, port: 8080)
         let target = SocketAddress(mesh.server.host.v4, port: 8080)
         let socket = try await TestProgram.connect(from: mesh.outsider, to: target)
@@ -147,8 +146,7 @@ struct StrictTests {
 
     @Test("whose mesh never comes is refused after the time that connections are held")
     func neverKnown() async throws {
-        let mesh = try await TestMesh { $0.holdTimeout = .milliseconds(100) }
-        mesh.server.dataplane.publish(MeshSnapshot())
+        let mesh = try await TestMesh(isKnown: false) { $0.holdTimeout = .milliseconds(100) }
         let socket = try await TestProgram.connect(
             from: mesh.outsider, to: SocketAddress(mesh.server.host.v4, port: 8080))
         await #expect(throws: (any Error).self) { _ = try await socket.received(1) }

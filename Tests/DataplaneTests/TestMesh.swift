@@ -21,9 +21,10 @@ final class TestMesh: Sendable {
     private let stateDirectory: String
     private let network: TestNetwork
 
-    /// `clientTrust` makes the client's proxy one of another trust domain, which believes ours, too.
+    /// `clientTrust` makes the client's proxy one of another trust domain, which believes ours, too. Unless the mesh `isKnown`, `publish`
+    /// tells the proxies of it for the first time.
     init(
-        identities: Bool = true, clientTrust: TestTrust? = nil,
+        identities: Bool = true, isKnown: Bool = true, clientTrust: TestTrust? = nil,
         configure: @Sendable (inout DataplaneConfiguration) -> Void = { _ in }
     ) async throws {
         trust = try TestTrust()
@@ -34,7 +35,7 @@ final class TestMesh: Sendable {
             "client", host: network.hosts[0], trust: clientTrust ?? trust, stateDirectory: stateDirectory, configure)
         server = try TestPod("server", host: network.hosts[1], trust: trust, stateDirectory: stateDirectory, configure)
         outsider = network.hosts[2]
-        try publish(expectingServerAs: "server")
+        if isKnown { try publish(expectingServerAs: "server") }
         for (pod, own) in [(client, clientTrust ?? trust), (server, trust)] {
             try pod.dataplane.publish(trust.bundles)
             if identities { try pod.dataplane.publish(pod.svid(own)) }

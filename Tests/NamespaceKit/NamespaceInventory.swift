@@ -18,7 +18,7 @@ public enum NamespaceInventory {
         tc filter show dev $link egress; done
         nft list ruleset
         for save in iptables-save ip6tables-save; do command -v $save > /dev/null && $save | grep -v '^#'; done
-        ss -Hnatu state connected state listening state unconnected exclude time-wait) 2>&1
+        ss -Hnatu state connected state listening state unconnected exclude time-wait exclude fin-wait-2) 2>&1
         """
 
     /// Of the calling thread's namespace, in the order of their names.
