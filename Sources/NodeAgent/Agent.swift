@@ -208,10 +208,10 @@ public final class Agent: Service {
                 }
                 verification = .now + verificationInterval
             }
-            if enroller.confirmListeners() { nextReconciliation = .now }
             // The pods of other nodes change all the time; this node's are not looked at for that.
             guard isFirst || change?.pods != nil || !asked.isEmpty || .now >= nextReconciliation else { continue }
             kubelet.follow(pods: strict)
+            enroller.confirmListeners()
             await enroller.reconcile(with: desired, now: .now)
             answer(asked, enroller)
             nextReconciliation = .now + Self.tick / 2

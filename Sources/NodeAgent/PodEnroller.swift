@@ -118,7 +118,7 @@ struct PodEnroller {
 
     /// Looks where the listeners of newly served pods are, and answers whether some are to be handed over anew by the next `reconcile`: a proxy
     /// that was there before this agent has put them where the last one's redirection looked for them, which may be another backend's place.
-    mutating func confirmListeners() -> Bool {
+    @discardableResult mutating func confirmListeners() -> Bool {
         var isAmiss = false
         confirmed = confirmed.filter(handoff.isServed)
         let unseen = plan.entries.lazy.filter { $0.value.phase == .enrolled }.map(\.key)
