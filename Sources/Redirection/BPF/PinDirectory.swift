@@ -12,13 +12,15 @@ struct PinDirectory: Sendable {
 
     let path: String
     private let root: String
-    private let mayMount: Bool
+    private let isContained: @Sendable () -> Bool
     private var pods: String { path + "/pods" }
 
     /// Makes what is missing of it; mounts a BPF file system on the directory above it when there is none yet, unless `isContained`.
-    init(_ root: String, isContained: Bool = isContained()) throws(RedirectionError) {
+    init(_ root: String, isContained: @autoclosure @escaping @Sendable () -> Bool = isContained())
+        throws(RedirectionError)
+    {
         self.root = root
-        mayMount = !isContained
+        self.isContained = isContained
         path = root + "/v\(CULVERT_BPF_VERSION)"
         try prepare()
     }
@@ -35,7 +37,7 @@ struct PinDirectory: Sendable {
     func prepare() throws(RedirectionError) {
         let above = PinDirectory.above(root)
         if !PinDirectory.isFileSystem(above) {
-            guard mayMount else { throw .noFileSystem(above) }
+            guard !isContained() else { throw .noFileSystem(above) }
             try PinDirectory.make(above)
             guard mount("bpf", above, "bpf", 0, "mode=0700") == 0 else {
                 throw .kernel(Errno(code: errno, call: "mount a BPF file system on \(above)"))
@@ -47,7 +49,7 @@ struct PinDirectory: Sendable {
     /// Without making or looking at anything.
     init(unchecked root: String) {
         self.root = root
-        mayMount = !PinDirectory.isContained()
+        isContained = { PinDirectory.isContained() }
         path = root + "/v\(CULVERT_BPF_VERSION)"
     }
 
