@@ -67,3 +67,8 @@ enum NameRule {
         (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
     }
 }
+
+extension MeshFile {
+    /// Whether the API server takes it for a namespace's name.
+    public static func isNamespaceName(_ text: String) -> Bool { NameRule.label.matches(text) }
+}

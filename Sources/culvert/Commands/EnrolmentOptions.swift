@@ -27,7 +27,7 @@ struct EnrolmentOptions: ParsableArguments {
     func validate() throws {
         guard !enrolmentLabel.isEmpty else { throw ValidationError("--enrolment-label is empty") }
         // What is misspelt would be enrolled.
-        for name in excludedNames where !Self.isName(name) {
+        for name in excludedNames where !MeshFile.isNamespaceName(name) {
             throw ValidationError(
                 "--exclude-namespace: “\(name)” is no namespace's name; write “none” for no namespace")
         }
@@ -53,17 +53,5 @@ struct EnrolmentOptions: ParsableArguments {
 
     private var excludedNames: [String] {
         excludeNamespace.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init) }
-    }
-
-    /// A label as DNS has it (RFC 1123), as the API server requires of namespaces.
-    private static func isName(_ text: String) -> Bool {
-        func isAlphanumeric(_ byte: UInt8) -> Bool {
-            (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
-                || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
-        }
-        let bytes = Array(text.utf8)
-        guard (1...63).contains(bytes.count), let first = bytes.first, let last = bytes.last else { return false }
-        return isAlphanumeric(first) && isAlphanumeric(last)
-            && bytes.allSatisfy { isAlphanumeric($0) || $0 == UInt8(ascii: "-") }
     }
 }
