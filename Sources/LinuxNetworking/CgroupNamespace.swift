@@ -8,9 +8,9 @@ public enum CgroupNamespace {
     private static let first: ino_t = 0xefff_fffb
 
     /// This process is in the one that the machine started with.
-    public static var isFirst: Bool { isFirst("/proc/self/ns/cgroup") }
+    public static var isFirst: Bool { inode(own) == first }
 
-    private static func isFirst(_ path: String) -> Bool { inode(path) == first }
+    private static let own = "/proc/self/ns/cgroup"
 
     private static func inode(_ path: String) -> ino_t? {
         var namespace = stat()
@@ -24,7 +24,7 @@ public enum CgroupNamespace {
     /// To be called before anything is open that is to be closed, or done that is to be undone.
     public static func startInNodes() throws(Errno) {
         let path = "/proc/1/ns/cgroup"
-        guard let node = inode(path), node != inode("/proc/self/ns/cgroup") else { return }
+        guard let node = inode(path), node != inode(own) else { return }
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Errno(code: errno, call: "open \(path)") }
         let namespace = OwnedDescriptor(adopting: descriptor)

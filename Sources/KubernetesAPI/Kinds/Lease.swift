@@ -7,9 +7,7 @@ public struct Lease: WritableObject {
     /// Nil and empty stand for nobody.
     public var holderIdentity: String?
     public var leaseDurationSeconds: Int?
-    public var acquireTime: Timestamp?
     public var renewTime: Timestamp?
-    public var leaseTransitions: Int?
 
     public init() {}
 
@@ -27,9 +25,7 @@ public struct Lease: WritableObject {
                 switch key {
                 case "holderIdentity": holderIdentity = try reader.nonEmptyString()
                 case "leaseDurationSeconds": leaseDurationSeconds = try reader.integer()
-                case "acquireTime": acquireTime = try Timestamp(from: &reader)
                 case "renewTime": renewTime = try Timestamp(from: &reader)
-                case "leaseTransitions": leaseTransitions = try reader.integer()
                 default: try reader.skip()
                 }
             }
@@ -45,9 +41,7 @@ public struct Lease: WritableObject {
                 .members([
                     "holderIdentity": .string(holderIdentity ?? ""),
                     "leaseDurationSeconds": leaseDurationSeconds.map { .integer($0) },
-                    "acquireTime": acquireTime.map { .string($0.text) },
                     "renewTime": renewTime.map { .string($0.text) },
-                    "leaseTransitions": leaseTransitions.map { .integer($0) },
                 ]))
         ]
     }
